@@ -1,0 +1,123 @@
+"""What a report says in words: numbers as a person reads them, and the headline.
+
+Percent lives here and nowhere deeper. A number that was not measured is a dash, never 0.
+"""
+
+import math
+from dataclasses import dataclass
+
+from compat.report import ArtifactEvidence, Estimate, Report
+
+UNKNOWN = "–"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def percent(fraction: float | None) -> str:
+    """0.9312 -> 93.1%."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{100 * fraction:.1f}%".replace("-", _MINUS)
+
+
+def interval(estimate: Estimate) -> str:
+    """The 95% interval of a fraction, in percent: 91.0 to 95.3."""
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return UNKNOWN
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}".replace("-", _MINUS)
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in percentage points, with its sign: +1.2."""
+    if not math.isfinite(difference):
+        return UNKNOWN
+    return f"{100 * difference:+.1f}".replace("-", _MINUS)
+
+
+def points_interval(estimate: Estimate) -> str:
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return UNKNOWN
+    return f"{points(estimate.low)} to {points(estimate.high)}"
+
+
+def plain(number: float | None, digits: int = 2) -> str:
+    """A number of its own unit: 4.27, thousands apart."""
+    if number is None or not math.isfinite(number):
+        return UNKNOWN
+    return f"{number:,.{digits}f}".replace("-", _MINUS)
+
+
+def cosine(number: float) -> str:
+    """Four digits and never rounded up to 1: 0.99997 is not equality."""
+    if not math.isfinite(number):
+        return UNKNOWN
+    return f"{math.floor(number * 1e4) / 1e4:.4f}".replace("-", _MINUS)
+
+
+def kib(size_bytes: float) -> str:
+    return plain(size_bytes / 1024, 0)
+
+
+def mib(size_bytes: float) -> str:
+    return plain(size_bytes / 2**20, 1)
+
+
+def mega(count: float) -> str:
+    """A count in millions."""
+    return plain(count / 1e6, 1 if count >= 1e7 else 2)
+
+
+def cost_words(macs: int, cloud_macs: int) -> str:
+    """How the cost of a member compares with the cloud model's."""
+    if macs <= cloud_macs:
+        return f"{plain(cloud_macs / macs, 1)} times fewer MACs than"
+    return f"{plain(macs / cloud_macs, 1)} times the MACs of"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first thing that a reader should know."""
+
+    verdict: str  # one word
+    tone: str  # pass, part or fail: the colour and the sign that go with it
+    admitted: int
+    artifacts: int
+    best: ArtifactEvidence | None
+    best_to_paragon: float  # cross-test hit_rate@10 of the best / the paragon's
+
+
+def headline(report: Report) -> Headline:
+    """Count what was admitted and name the best member."""
+    admitted, total = len(report.admitted), len(report.artifacts) + len(report.unmeasured)
+    verdict, tone = ("Refused", "fail") if not admitted else ("Admitted in part", "part")
+    if total and admitted == total:
+        verdict, tone = "Admitted", "pass"
+    best = best_member(report)
+    kept = to_paragon(report, best) if best else math.nan
+    return Headline(verdict, tone, admitted, total, best, kept)
+
+
+def best_member(report: Report) -> ArtifactEvidence | None:
+    """The cheapest of what was admitted: all of it is good enough; then what finds most, then size.
+
+    A NaN does not win.
+    """
+    return min(
+        report.admitted,
+        key=lambda each: (
+            each.macs,
+            -_number(each.cross_test.hit_rate_at_10.value),
+            each.size_bytes,
+            each.label,
+        ),
+        default=None,
+    )
+
+
+def to_paragon(report: Report, artifact: ArtifactEvidence) -> float:
+    """Cross-test hit_rate@10 as a share of the paragon's; NaN when the paragon finds nothing."""
+    paragon = report.cloud.paragon.hit_rate_at_10.value
+    return artifact.cross_test.hit_rate_at_10.value / paragon if paragon > 0 else math.nan
+
+
+def _number(value: float) -> float:
+    return value if math.isfinite(value) else -1.0

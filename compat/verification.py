@@ -1,0 +1,292 @@
+"""Measure a whole family on a held-out split: what a report says comes from here.
+
+``verify`` is handed embedders from above, the very ones that ship, so what is proven is what runs.
+Per artifact: parity with the trained weights, self-test M(q, q), cross-test M(q, g), their paired
+difference, the paired difference with the paragon M(g, g), overlap with the cloud's own top ten,
+flips at rank 1. Intervals resample whole classes. Latency and memory are measured elsewhere.
+
+Two kinds of wrong: evidence that cannot prove anything or a broken cloud model end the
+verification; a broken member's artifact is refused in the report and the others are measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compat.embedding import Embedder, embed_pixels
+from compat.errors import DataError, KinspaceError, RefusedError, UsageError
+from compat.evidence import EvidenceSet, Progress, SidePixels, decode_all, silent
+from compat.flips import count_flips
+from compat.gate import find_defects, judge
+from compat.manifest import Precision, Runtime
+from compat.overlap import TopItems, overlap_at_k, top_items
+from compat.parity import measure_parity
+from compat.preprocess import Floats, Pixels
+from compat.report import (
+    ArtifactEvidence,
+    CloudEvidence,
+    Differences,
+    Evidence,
+    Flips,
+    Policy,
+    Report,
+    Retrieval,
+    Timing,
+    UnmeasuredArtifact,
+    Verdict,
+)
+from compat.retrieval import RetrievalPerQuery, retrieval_per_query
+from compat.scores import Relevance
+from compat.space import EmbeddingSpace
+from compat.statistics import mean_interval, paired_difference_interval
+
+_UNJUDGED = Verdict(compatible=False, admitted=False, reasons=("not judged",))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One exported artifact of one model, and the embedder that runs it."""
+
+    name: str  # of the model
+    macs: int  # multiply-accumulates for one image
+    params: int
+    runtime: Runtime
+    precision: Precision
+    digest: str  # of the artifact
+    size_bytes: int
+    embedder: Embedder
+    reference: Floats | None = None  # (Q, D) queries by the trained fp32 weights; members need it
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {self.runtime}/{self.precision}"
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every artifact of a family is measured against."""
+
+    relevance: Relevance
+    classes: tuple[str, ...]  # (Q,) label of each query: what intervals resample whole
+    gallery: Floats  # (G, D) by the cloud model
+    paragon: RetrievalPerQuery  # M(g, g)
+    top_ten: TopItems  # of the cloud model's own queries
+
+    def retrieval(self, tested: RetrievalPerQuery) -> Retrieval:
+        return Retrieval.model_validate(
+            {
+                "hit_rate@1": mean_interval(tested.hit_rate_at_1, self.classes),
+                "hit_rate@10": mean_interval(tested.hit_rate_at_10, self.classes),
+                "map": mean_interval(tested.average_precision, self.classes),
+            }
+        )
+
+    def differences(self, a: RetrievalPerQuery, b: RetrievalPerQuery) -> Differences:
+        """a - b, query by query."""
+        classes = self.classes
+        return Differences.model_validate(
+            {
+                "hit_rate@1": paired_difference_interval(a.hit_rate_at_1, b.hit_rate_at_1, classes),
+                "hit_rate@10": paired_difference_interval(
+                    a.hit_rate_at_10, b.hit_rate_at_10, classes
+                ),
+                "map": paired_difference_interval(
+                    a.average_precision, b.average_precision, classes
+                ),
+            }
+        )
+
+    def flips(self, cross_test: RetrievalPerQuery) -> Flips:
+        """Against the paragon, at rank 1."""
+        counts = count_flips(self.paragon.hit_rate_at_1, cross_test.hit_rate_at_1)
+        return Flips(
+            flips=counts.negative,
+            negative_flip_rate=mean_interval(counts.negative_per_query, self.classes),
+            relative_nfr=counts.relative_nfr,
+        )
+
+
+def verify(
+    evidence: EvidenceSet,
+    cloud: Subject,
+    *,
+    members: Sequence[Subject],
+    space: EmbeddingSpace,
+    policy: Policy,
+    timing: Timing,
+    progress: Progress = silent,
+) -> Report:
+    """Measure and judge every artifact of ``members`` against ``cloud``.
+
+    Args:
+        members: at least one; each with its ``reference``, (Q, D) in the order of the queries.
+        timing: what the caller measured; carried into the report as it is.
+        progress: called with what is going on, steps done and steps in all.
+
+    Raises:
+        DataError: the evidence proves nothing, or an image cannot be used. Remedy: the message's.
+        RefusedError: the cloud model's own embeddings cannot be compared. Remedy: export it again.
+        UsageError: no members, or a reference that does not correspond. Remedy: pass it.
+    """
+    _check_members(evidence, members, space)
+    subjects = (cloud, *members)
+    pixels = decode_all(evidence, [each.embedder.preprocess for each in subjects], progress)
+    bench = _set_up(evidence, cloud, pixels[cloud.embedder.preprocess], space, progress)
+    paragon = bench.retrieval(bench.paragon)
+    measured: list[ArtifactEvidence] = []
+    unmeasured: list[UnmeasuredArtifact] = []
+    for member in members:
+        try:
+            found = _measure(member, pixels[member.embedder.preprocess], bench, space, progress)
+        except KinspaceError as error:
+            unmeasured.append(_unmeasured(member, str(error)))
+        else:
+            verdict = judge(found, paragon, policy)
+            measured.append(found.model_copy(update={"verdict": verdict}))
+    return Report(
+        family=space.family,
+        space=space,
+        evidence=_what_it_was_measured_on(evidence),
+        cloud=_cloud_evidence(cloud, paragon),
+        artifacts=tuple(measured),
+        unmeasured=tuple(unmeasured),
+        policy=policy,
+        timing=timing,
+    )
+
+
+def _check_members(
+    evidence: EvidenceSet, members: Sequence[Subject], space: EmbeddingSpace
+) -> None:
+    """Refuse a call that could only fail later, after the long part."""
+    if not members:
+        raise UsageError("there is nothing to verify: pass at least one member")
+    needed = (len(evidence.queries), space.dim)
+    for member in members:
+        if member.reference is None or member.reference.shape != needed:
+            given = "none" if member.reference is None else f"shape {member.reference.shape}"
+            raise UsageError(
+                f"{member.label} needs reference embeddings of shape {needed}, one for each query "
+                f"by the trained weights; given: {given}"
+            )
+
+
+def _set_up(
+    evidence: EvidenceSet,
+    cloud: Subject,
+    pixels: SidePixels,
+    space: EmbeddingSpace,
+    progress: Progress,
+) -> _Bench:
+    """Embed both sides with the cloud model and measure the paragon M(g, g)."""
+    relevance = evidence.relevance()
+    if not relevance.relevant.counts.any():
+        raise DataError(
+            f"no query of split {evidence.split!r} has a relevant gallery image: give queries and "
+            "gallery images of the same label"
+        )
+    query = _embed(cloud, pixels.queries, "queries", space, progress)
+    gallery = _embed(cloud, pixels.gallery, "gallery", space, progress)
+    progress(f"search {cloud.label}", 0, 1)
+    bench = _Bench(
+        relevance=relevance,
+        classes=evidence.queries.labels,
+        gallery=gallery,
+        paragon=retrieval_per_query(query, gallery, relevance),
+        top_ten=top_items(query, gallery, 10, same=relevance.same),
+    )
+    progress(f"search {cloud.label}", 1, 1)
+    return bench
+
+
+def _embed(
+    subject: Subject, pixels: Pixels, side: str, space: EmbeddingSpace, progress: Progress
+) -> Floats:
+    """(N, S, S, 3) uint8 -> (N, D) float32, or RefusedError with what is wrong with them."""
+    what = f"embed {side} with {subject.label}"
+    batches: list[Floats] = []
+    done = 0
+    for batch in embed_pixels(subject.embedder, pixels):
+        batches.append(batch)
+        done += len(batch)
+        progress(what, min(done, len(pixels)), len(pixels))
+    if len({batch.shape[1:] for batch in batches}) != 1:
+        raise RefusedError(f"{subject.label}: batches of {side} differ in shape")
+    embeddings = np.concatenate(batches)  # (N, D)
+    if defects := find_defects(embeddings, rows=len(pixels), dim=space.dim):
+        raise RefusedError(f"{subject.label}: {side}: {'; '.join(defects)}")
+    return embeddings.astype(np.float32, copy=False)
+
+
+def _measure(
+    member: Subject,
+    pixels: SidePixels,
+    bench: _Bench,
+    space: EmbeddingSpace,
+    progress: Progress,
+) -> ArtifactEvidence:
+    """Everything about one artifact but the verdict."""
+    assert member.reference is not None  # `_check_members`
+    query = _embed(member, pixels.queries, "queries", space, progress)
+    own_gallery = _embed(member, pixels.gallery, "gallery", space, progress)
+    what = f"search {member.label}"
+    progress(what, 0, 3)
+    self_test = retrieval_per_query(query, own_gallery, bench.relevance)
+    progress(what, 1, 3)
+    cross_test = retrieval_per_query(query, bench.gallery, bench.relevance)
+    progress(what, 2, 3)
+    top_ten = top_items(query, bench.gallery, 10, same=bench.relevance.same)
+    progress(what, 3, 3)
+    overlap = overlap_at_k(bench.top_ten, top_ten)
+    return ArtifactEvidence.model_validate(
+        {
+            **_identity(member),
+            "parity": measure_parity(query, member.reference),
+            "self_test": bench.retrieval(self_test),
+            "cross_test": bench.retrieval(cross_test),
+            "cross_minus_self": bench.differences(cross_test, self_test),
+            "cross_minus_paragon": bench.differences(cross_test, bench.paragon),
+            "overlap@10": mean_interval(overlap, bench.classes),
+            "flips": bench.flips(cross_test),
+            "verdict": _UNJUDGED,
+        }
+    )
+
+
+def _identity(member: Subject) -> dict[str, object]:
+    return {
+        "member": member.name,
+        "runtime": member.runtime,
+        "precision": member.precision,
+        "digest": member.digest,
+        "size_bytes": member.size_bytes,
+        "macs": member.macs,
+        "params": member.params,
+    }
+
+
+def _unmeasured(member: Subject, reason: str) -> UnmeasuredArtifact:
+    verdict = Verdict(compatible=False, admitted=False, reasons=(reason,))
+    return UnmeasuredArtifact.model_validate({**_identity(member), "verdict": verdict})
+
+
+def _cloud_evidence(cloud: Subject, paragon: Retrieval) -> CloudEvidence:
+    return CloudEvidence(
+        name=cloud.name,
+        digest=cloud.digest,
+        size_bytes=cloud.size_bytes,
+        macs=cloud.macs,
+        params=cloud.params,
+        paragon=paragon,
+    )
+
+
+def _what_it_was_measured_on(evidence: EvidenceSet) -> Evidence:
+    return Evidence(
+        dataset_digest=evidence.dataset_digest,
+        split=evidence.split,
+        queries=len(evidence.queries),
+        gallery=len(evidence.gallery),
+        classes=evidence.classes,
+    )

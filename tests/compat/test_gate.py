@@ -1,0 +1,166 @@
+"""Every rule of the gate, at its edge, and in words."""
+
+import math
+
+import numpy as np
+import pytest
+
+from compat.gate import find_defects, judge
+from compat.report import (
+    ArtifactEvidence,
+    Differences,
+    Estimate,
+    Parity,
+    Policy,
+    Retrieval,
+    Verdict,
+)
+
+
+def estimate(value):
+    return Estimate.model_construct(
+        value=value, low=value - 0.01, high=value + 0.01, counted=100, skipped=0
+    )
+
+
+def retrieval(hit_rate_at_10, average_precision):
+    return Retrieval.model_construct(
+        hit_rate_at_1=estimate(0.5),
+        hit_rate_at_10=estimate(hit_rate_at_10),
+        map=estimate(average_precision),
+    )
+
+
+def evidence(*, cross=0.6, own=0.5, hits=0.9, cosine=0.99999, precision="fp32"):
+    """What the gate reads of an artifact; construction unchecked, so that NaN may be planted."""
+    gap = estimate(cross - own)
+    return ArtifactEvidence.model_construct(
+        member="edge-s",
+        precision=precision,
+        parity=Parity.model_construct(
+            cosine_min=cosine, cosine_mean=cosine, centred_cosine_mean=cosine
+        ),
+        self_test=retrieval(0.8, own),
+        cross_test=retrieval(hits, cross),
+        cross_minus_self=Differences.model_construct(
+            hit_rate_at_1=gap, hit_rate_at_10=gap, map=gap
+        ),
+        verdict=Verdict(compatible=True, admitted=True, reasons=()),
+    )
+
+
+PARAGON = retrieval(0.95, 0.7)
+
+
+def test_a_good_artifact_is_admitted_without_a_word():
+    assert judge(evidence(), PARAGON, Policy()) == Verdict(
+        compatible=True, admitted=True, reasons=()
+    )
+
+
+def test_attack_gallery_vectors_that_mean_nothing():
+    verdict = judge(evidence(cross=0.112, own=0.310), PARAGON, Policy())
+    assert not verdict.compatible
+    assert not verdict.admitted
+    assert verdict.reasons == (
+        "cross-test mAP 0.112 is not above self-test mAP 0.310 (difference -0.1980, 95% interval "
+        "-0.2080 to -0.1880): gallery vectors mean nothing to this model",
+    )
+
+
+def test_a_near_miss_is_not_called_meaningless():
+    [reason] = judge(evidence(cross=0.507, own=0.547), PARAGON, Policy()).reasons
+    assert reason.endswith("serves this model no better than one of its own embeddings")
+
+
+def test_equality_is_not_compatibility():
+    verdict = judge(evidence(cross=0.5, own=0.5), PARAGON, Policy())
+    assert not verdict.compatible
+    assert len(verdict.reasons) == 1
+
+
+def test_the_point_estimate_decides_however_wide_the_interval():
+    assert judge(evidence(cross=0.5001, own=0.5), PARAGON, Policy()).admitted
+
+
+@pytest.mark.parametrize(("hits", "admitted"), [(0.855, True), (0.8549, False), (0.0, False)])
+def test_nine_tenths_of_the_paragon_are_enough(hits, admitted):
+    verdict = judge(evidence(hits=hits), PARAGON, Policy())
+    assert verdict.admitted is admitted
+    assert verdict.compatible
+    if not admitted:
+        assert f"cross-test hit_rate@10 {hits:.3f} is below 0.855" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "enough"), [("fp32", 0.9999), ("fp16", 0.999), ("int8", 0.95)]
+)
+def test_parity_has_its_bound_for_each_precision(precision, enough):
+    good = evidence(precision=precision, cosine=enough)
+    bad = evidence(precision=precision, cosine=enough - 1e-5)
+    assert judge(good, PARAGON, Policy()).admitted
+    [reason] = judge(bad, PARAGON, Policy()).reasons
+    assert f"{precision} needs {enough}" in reason
+
+
+def test_a_precision_without_a_bound_is_refused():
+    policy = Policy(min_parity_cosine={"fp32": 0.9999})
+    [reason] = judge(evidence(precision="int8"), PARAGON, policy).reasons
+    assert reason == "the policy sets no parity bound for int8"
+
+
+def test_every_reason_is_given_and_not_only_the_first():
+    verdict = judge(evidence(cross=0.1, own=0.3, hits=0.2, cosine=0.4), PARAGON, Policy())
+    assert [reason.split()[0] for reason in verdict.reasons] == [
+        "cross-test",
+        "cross-test",
+        "parity",
+    ]
+
+
+@pytest.mark.parametrize("planted", ["cross", "own", "hits", "cosine"])
+def test_attack_nan_passes_no_rule(planted):
+    """Every comparison with NaN is false: a gate that asks for badness would let it in."""
+    verdict = judge(evidence(**{planted: math.nan}), PARAGON, Policy())
+    assert not verdict.admitted
+    assert verdict.reasons
+
+
+@pytest.mark.parametrize("hits", [0.0, math.nan])
+def test_attack_a_paragon_that_finds_nothing_admits_nobody(hits):
+    """Nine tenths of nothing is nothing: everyone would pass."""
+    [reason] = judge(evidence(hits=0.0), retrieval(hits, 0.7), Policy()).reasons
+    assert "the cloud model itself finds nothing" in reason
+
+
+def test_the_verdict_that_came_along_is_not_believed():
+    claimed = evidence(cross=0.1, own=0.3)
+    assert claimed.verdict.admitted
+    assert not judge(claimed, PARAGON, Policy()).admitted
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_good_embeddings_have_no_defect():
+    rows = unit(np.random.default_rng(0).normal(size=(20, 8)))
+    assert find_defects(rows, rows=20, dim=8) == ()
+    assert find_defects(rows[:1], rows=1, dim=8) == ()
+
+
+def test_a_narrow_cone_is_not_yet_collapse():
+    rows = unit(10 + 0.5 * np.random.default_rng(0).normal(size=(20, 8)))
+    assert find_defects(rows, rows=20, dim=8) == ()
+
+
+def test_defects_are_named():
+    rows = unit(np.random.default_rng(0).normal(size=(20, 8)))
+    assert "shape (20, 8)" in find_defects(rows, rows=20, dim=9)[0]
+    assert "shape (20, 8)" in find_defects(rows, rows=21, dim=8)[0]
+    spoilt = rows.copy()
+    spoilt[[3, 4], 0] = np.nan, np.inf
+    assert "2 of 20 embeddings are not finite" in find_defects(spoilt, rows=20, dim=8)[0]
+    assert "norms 2 to 2" in find_defects(rows * 2, rows=20, dim=8)[0]
+    flat = unit(np.ones((20, 8)) + 1e-4 * rows)
+    assert "collapsed" in find_defects(flat, rows=20, dim=8)[0]
