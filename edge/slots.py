@@ -1,0 +1,123 @@
+"""What a device holds on disk: blobs by digest, and one small file that says which of them run.
+
+A slot is one admitted release; its blobs are shared with other slots, so nothing is fetched or kept
+twice. The switch is one rename of ``current.json``, which names the running slot and the one
+before: all of the new release is there before it, none of the old one is gone before it.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compat.errors import CorruptError, UsageError
+from compat.files import digest_of, read_bounded, read_digested, write_atomic
+from compat.golden import GoldenCheck
+from compat.manifest import MAX_MANIFEST_BYTES, Artifact, Blob, ReleaseManifest, Version
+from compat.space import Name
+
+MAX_STATE_BYTES = 2**20
+
+
+class Slot(BaseModel):
+    """One release as this device runs it: one artifact of one member, and how it was admitted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Version
+    manifest: Blob
+    member: Name
+    artifact: Artifact
+    golden: Blob
+    check: GoldenCheck
+
+    @property
+    def digests(self) -> frozenset[str]:
+        return frozenset({self.manifest.digest, self.artifact.digest, self.golden.digest})
+
+
+class SlotState(BaseModel):
+    """The slot that runs and the one that ran before it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = Field(default=1, ge=1, le=1)
+    current: Slot
+    previous: Slot | None = None
+
+    def followed_by(self, slot: Slot) -> "SlotState":
+        """The state after a switch to ``slot``; mending the running one keeps what was before."""
+        same = slot.digests == self.current.digests
+        return SlotState(current=slot, previous=self.previous if same else self.current)
+
+
+class Slots:
+    """The slots under one folder.
+
+    Every method raises UsageError when the disk does not let it read or write.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._blobs = home / "blobs"
+        self._state = home / "current.json"
+
+    @property
+    def state(self) -> SlotState | None:
+        """What runs; None before the first update.
+
+        Raises:
+            CorruptError: the disk spoilt it. Remedy: update again.
+        """
+        if not self._state.exists():
+            return None
+        try:
+            return SlotState.model_validate_json(read_bounded(self._state, MAX_STATE_BYTES))
+        except ValidationError as error:
+            raise CorruptError(
+                f"{self._state} is damaged: run kinspace device update to mend it"
+            ) from error
+
+    def switch(self, state: SlotState) -> None:
+        """Run ``state.current`` from now on: one rename."""
+        write_atomic(self._state, state.model_dump_json(indent=2).encode() + b"\n")
+
+    def put(self, blob: bytes) -> Blob:
+        """Keep ``blob`` under its digest."""
+        named = Blob(digest=digest_of(blob), size_bytes=len(blob))
+        write_atomic(self.path(named), blob)
+        return named
+
+    def path(self, blob: Blob) -> Path:
+        return self._blobs / blob.digest
+
+    def read(self, blob: Blob) -> bytes:
+        """The bytes that ``blob`` names.
+
+        Raises:
+            CorruptError: the disk spoilt them. Remedy: update again.
+        """
+        return read_digested(self.path(blob), blob.digest, blob.size_bytes)
+
+    def holds(self, blob: Blob) -> bool:
+        """Whether the blob is here, whole."""
+        try:
+            self.read(blob)
+        except (CorruptError, UsageError):
+            return False
+        return True
+
+    def is_intact(self, slot: Slot) -> bool:
+        return all(self.holds(each) for each in (slot.manifest, slot.artifact, slot.golden))
+
+    def manifest(self, slot: Slot) -> ReleaseManifest:
+        if slot.manifest.size_bytes > MAX_MANIFEST_BYTES:
+            raise CorruptError(f"{self._state} is damaged: run kinspace device update to mend it")
+        return ReleaseManifest.from_bytes(self.read(slot.manifest))
+
+    def prune(self, *, wanted: frozenset[str]) -> None:
+        """Remove every blob, and what a power cut left behind, that ``wanted`` does not name."""
+        try:
+            for path in self._blobs.iterdir() if self._blobs.exists() else ():
+                if path.name not in wanted:
+                    path.unlink()
+        except OSError as error:
+            raise UsageError(f"cannot tidy {self._blobs}: {error.strerror or error}") from error

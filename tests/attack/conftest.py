@@ -1,0 +1,313 @@
+"""A small family, real from end to end: linear embedders whose weights are the artifact's bytes."""
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from PIL import Image
+
+from compat.embedding import Embedder, unit_rows
+from compat.errors import CorruptError
+from compat.files import digest_of
+from compat.golden import GoldenSet
+from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
+from compat.preprocess import Floats, Preprocess
+from compat.report import (
+    ArtifactEvidence,
+    CloudEvidence,
+    Differences,
+    Estimate,
+    Evidence,
+    Flips,
+    Parity,
+    Policy,
+    Report,
+    Retrieval,
+    Timing,
+    Verdict,
+)
+from compat.space import EmbeddingSpace
+from edge.device import Device
+from registry.keys import KeyFolder
+from registry.publish import Candidate, publish
+from registry.repository import Repository, utc_now
+
+RECIPE = Preprocess(size_px=8)
+DIM = 4
+FORMATS = (("onnxruntime", "int8"), ("onnxruntime", "fp32"), ("litert", "fp32"))
+SOME = Estimate(value=0.9, low=0.8, high=1.0, counted=10, skipped=0)
+RETRIEVAL = Retrieval(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
+DIFFERENCES = Differences(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
+
+
+@dataclass(frozen=True)
+class LinearEmbedder:
+    """(N, 8, 8, 3) @ weights -> (N, D)."""
+
+    preprocess: Preprocess
+    weights: Floats  # (192, D)
+
+    @property
+    def dim(self) -> int:
+        return self.weights.shape[1]
+
+    def embed(self, tensors: Floats) -> Floats:
+        return unit_rows(tensors.reshape(len(tensors), -1) @ self.weights, "embeddings")
+
+
+def weights_of(seed: int) -> bytes:
+    """An artifact's bytes; all seeds give the same length."""
+    rng = np.random.default_rng(seed)
+    raw = rng.normal(size=(8 * 8 * 3, DIM)).astype(np.float32)
+    return safetensors.numpy.save({"weights": raw})
+
+
+def opener(broken: frozenset[str] = frozenset()) -> Callable[..., Embedder]:
+    """Opens linear embedders; on this device those of ``broken`` digests compute something else."""
+
+    def open_linear(path: Path, runtime: str, preprocess: Preprocess, dim: int) -> Embedder:
+        try:
+            weights = safetensors.numpy.load(path.read_bytes())["weights"]
+        except (safetensors.SafetensorError, KeyError) as error:
+            raise CorruptError(f"{path} is no linear model") from error
+        return LinearEmbedder(preprocess, weights[::-1] if path.name in broken else weights)
+
+    return open_linear
+
+
+def images() -> tuple[bytes, ...]:
+    rng = np.random.default_rng(7)
+    encoded = []
+    for _ in range(3):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(file, "PNG")
+        encoded.append(file.getvalue())
+    return tuple(encoded)
+
+
+def member(name: str, seed: int, blobs: dict[str, bytes]) -> Member:
+    """A member with one artifact per format; what it names is added to ``blobs``."""
+    photos = images()
+    pixels = np.stack([RECIPE.pixels(photo) for photo in photos])
+    artifacts, embeddings = [], {}
+    for i, (runtime, precision) in enumerate(FORMATS):
+        blob = weights_of(seed + i)
+        digest = digest_of(blob)
+        weights = safetensors.numpy.load(blob)["weights"]
+        embeddings[digest] = LinearEmbedder(RECIPE, weights).embed(RECIPE.normalised(pixels))
+        blobs[digest] = blob
+        artifacts.append(
+            Artifact(
+                digest=digest,
+                size_bytes=len(blob),
+                runtime=runtime,
+                precision=precision,
+                admission_cosine=0.999,
+            )
+        )
+    golden = GoldenSet(photos, pixels, embeddings).to_bytes()
+    blobs[digest_of(golden)] = golden
+    return Member(
+        name=name,
+        preprocess=RECIPE,
+        macs=768,
+        params=768,
+        artifacts=tuple(artifacts),
+        golden=Blob(digest=digest_of(golden), size_bytes=len(golden)),
+    )
+
+
+def evidence(member: Member, artifact: Artifact) -> ArtifactEvidence:
+    return ArtifactEvidence(
+        member=member.name,
+        runtime=artifact.runtime,
+        precision=artifact.precision,
+        digest=artifact.digest,
+        size_bytes=artifact.size_bytes,
+        macs=member.macs,
+        params=member.params,
+        parity=Parity(cosine_min=1, cosine_mean=1, centred_cosine_mean=1),
+        self_test=RETRIEVAL,
+        cross_test=RETRIEVAL,
+        cross_minus_self=DIFFERENCES,
+        cross_minus_paragon=DIFFERENCES,
+        overlap_at_10=SOME,
+        flips=Flips(flips=0, negative_flip_rate=SOME, relative_nfr=None),
+        verdict=Verdict(compatible=True, admitted=True, reasons=()),
+    )
+
+
+@lru_cache
+def candidate(version: str, *, family: str = "furniture", seed: int = 0) -> Candidate:
+    """A whole candidate release; another ``seed`` is other weights of the same sizes."""
+    blobs: dict[str, bytes] = {}
+    space = EmbeddingSpace(family=family, generation=1, dim=DIM)
+    members = (member("phone", seed * 100 + 10, blobs), member("watch", seed * 100 + 50, blobs))
+    weights = weights_of(seed * 100)
+    blobs[digest_of(weights)] = weights
+    cloud_artifact = Artifact(
+        digest=digest_of(weights),
+        size_bytes=len(weights),
+        runtime="onnxruntime",
+        precision="fp32",
+        admission_cosine=0.999,
+    )
+    report = Report(
+        family=family,
+        space=space,
+        evidence=Evidence(dataset_digest="0" * 64, split="test", queries=10, gallery=20, classes=5),
+        cloud=CloudEvidence(
+            name="cloud",
+            digest=cloud_artifact.digest,
+            size_bytes=len(weights),
+            macs=768,
+            params=768,
+            paragon=RETRIEVAL,
+        ),
+        artifacts=tuple(evidence(each, one) for each in members for one in each.artifacts),
+        policy=Policy(),
+        timing=Timing(machine="a test", artifacts=()),
+    )
+    return Candidate(
+        version=version,
+        space=space,
+        report=report.to_bytes(),
+        cloud=Model(
+            name="cloud", preprocess=RECIPE, macs=768, params=768, artifacts=(cloud_artifact,)
+        ),
+        members=members,
+        blobs=blobs,
+    )
+
+
+@dataclass
+class SmallRegistry:
+    """A registry, its keys and its devices under one folder."""
+
+    base: Path
+    now: Callable[[], datetime] = utc_now
+    released: dict[str, ReleaseManifest] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.base / "registry"
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(self.folder, KeyFolder(self.base / "keys"), now=self.now)
+
+    def publish(self, version: str, *, family: str = "furniture", seed: int = 0) -> ReleaseManifest:
+        self.repository.create()
+        self.repository.add_family(family)
+        manifest = publish(self.repository, candidate(version, family=family, seed=seed))
+        self.released[version] = manifest
+        return manifest
+
+    def device(
+        self,
+        name: str = "home",
+        *,
+        family: str = "furniture",
+        member: str | None = None,
+        broken: frozenset[str] = frozenset(),
+    ) -> Device:
+        device = self.open(self.base / name, broken=broken)
+        device.init(str(self.folder), self.repository.trusted_root, family, member=member)
+        return device
+
+    def open(self, home: Path, *, broken: frozenset[str] = frozenset()) -> Device:
+        return Device(home, open_embedder=opener(broken), runtimes=("onnxruntime",))
+
+    def copied(self, device: Device, name: str) -> Device:
+        """The same device, somewhere else: what an attack does to it stays there."""
+        home = self.base / name
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(device.home, home, symlinks=True)
+        return self.open(home)
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.folder.rglob("*") if path.is_file())
+
+
+def running(device: Device) -> tuple[str, str, bytes, bytes]:
+    """What must not change: release, artifact, its bytes, and the state file's bytes."""
+    active = device.active()
+    state = (device.home / "current.json").read_bytes()
+    return active.manifest.version, active.artifact.label, active.path.read_bytes(), state
+
+
+class PowerCutError(BaseException):
+    """Nothing runs after it, ``except Exception`` included."""
+
+
+@dataclass
+class Power:
+    """Counts the calls that change names on disk; goes off before the ``left``-th."""
+
+    left: int
+
+    def spend(self) -> None:
+        if self.left <= 0:
+            raise PowerCutError
+        self.left -= 1
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here can see whether the platters have turned: half of the time saved."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> SmallRegistry:
+    return SmallRegistry(tmp_path)
+
+
+@pytest.fixture
+def cut_power(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Power]:
+    """``cut_power(n)``: the power goes before the n-th rename, unlink or symlink from now on.
+
+    It stays off: the ``finally`` blocks that run afterwards remove nothing either.
+    """
+    names = ("replace", "unlink", "remove", "symlink")
+    real = {name: getattr(os, name) for name in names}
+
+    def cut(left: int) -> Power:
+        power = Power(left)
+
+        def guarded(name: str) -> Callable[..., object]:
+            def call(*args: object, **kwargs: object) -> object:
+                power.spend()
+                return real[name](*args, **kwargs)
+
+            return call
+
+        for name in names:
+            monkeypatch.setattr(os, name, guarded(name))
+        return power
+
+    return cut
+
+
+@pytest.fixture(name="running")
+def running_fixture() -> Callable[[Device], tuple[str, str, bytes, bytes]]:
+    return running
+
+
+@pytest.fixture(name="power_cut")
+def power_cut_fixture() -> type[BaseException]:
+    return PowerCutError
+
+
+@pytest.fixture(name="candidate")
+def candidate_fixture() -> Callable[..., Candidate]:
+    return candidate
