@@ -1,0 +1,137 @@
+"""A family's TOML: strict, frozen, units in the names; an unknown key stops the run."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from compat.errors import ConfigError
+from compat.files import read_bounded
+from compat.preprocess import Preprocess
+from compat.report import Policy
+from compat.space import EmbeddingSpace, Name
+
+MAX_CONFIG_BYTES = 2**20
+LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
+EdgeBackbone = Literal["kin-s", "kin-m"]
+Start = Literal["starter", "imagenet", "cloud", "nothing"]
+
+
+STARTS_OF_LITE = ("imagenet", "cloud", "nothing")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    path: Path  # a folder per class, a manifest.csv or a .parquet; relative to the TOML
+    on_bad_image: Literal["stop", "skip"] = "stop"
+
+
+class Schedule(_Section):
+    """Optimisation steps; the learning rate warms up over 5% of them and falls as a cosine."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    save_every_steps: int = Field(default=100, gt=0)
+
+
+class CloudConfig(_Section):
+    """The gallery model: fine-tuned from ImageNet, normalised embedding, normalised head."""
+
+    name: Name = "cloud"
+    backbone: LiteBackbone = "efficientnet-lite0"
+    preprocess: Preprocess
+    frozen_blocks: int = Field(default=6, ge=0)  # of the backbone, counted from the image
+    head_learning_rate: float = Field(default=0.01, gt=0)
+    scale: float = Field(default=20.0, gt=0)  # of the cosines in the softmax
+    margin: float = Field(default=0.2, ge=0, lt=1)
+    schedule: Schedule
+
+
+class LossWeights(_Section):
+    """Terms of compat/losses by weight: together they anchor a query model in its space."""
+
+    regression: float = Field(default=1.0, ge=0)
+    relation: float = Field(default=0.5, ge=0)
+    influence: float = Field(default=0.1, ge=0)  # of the gallery model's frozen head
+    classification: float = Field(default=0.0, ge=0)  # of an own head: sees no gallery coordinate
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any((self.regression, self.relation, self.influence, self.classification)):
+            raise ValueError("all loss weights are 0: nothing would be learned")
+        return self
+
+
+class MemberConfig(_Section):
+    """A query model."""
+
+    name: Name
+    backbone: EdgeBackbone | LiteBackbone
+    start: Start = "starter"  # weights to begin with: shipped, packaged, the trained cloud's, none
+    preprocess: Preprocess
+    losses: LossWeights = LossWeights()
+    schedule: Schedule
+
+    @model_validator(mode="after")
+    def _start_exists(self) -> Self:
+        known = (
+            ("starter", "nothing") if self.backbone in get_args(EdgeBackbone) else STARTS_OF_LITE
+        )
+        if self.start not in known:
+            raise ValueError(f"{self.backbone} cannot start from {self.start!r}, only from {known}")
+        return self
+
+
+class FamilyConfig(_Section):
+    """Everything that decides what a family becomes."""
+
+    family: Name
+    version: str = "1.0.0"
+    generation: int = Field(default=1, ge=1)
+    dim: int = Field(default=128, ge=2)
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig
+    cloud: CloudConfig
+    members: tuple[MemberConfig, ...] = Field(min_length=1)
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [self.cloud.name, *(member.name for member in self.members)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"model names repeat: {names}")
+        for member in self.members:
+            if member.start == "cloud" and member.backbone != self.cloud.backbone:
+                raise ValueError(
+                    f"{member.name} starts from the cloud model's weights, so its backbone must be "
+                    f"{self.cloud.backbone}, not {member.backbone}"
+                )
+        return self
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        return EmbeddingSpace(family=self.family, generation=self.generation, dim=self.dim)
+
+
+def read_family(path: Path) -> FamilyConfig:
+    """Read FAMILY.toml; paths in it are relative to it.
+
+    Raises:
+        ConfigError: naming the key, what is wrong with it, and what is known.
+    """
+    blob = read_bounded(path, MAX_CONFIG_BYTES)
+    try:
+        family = FamilyConfig.model_validate(tomllib.loads(blob.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+    data = family.data.model_copy(update={"path": (path.parent / family.data.path).resolve()})
+    return family.model_copy(update={"data": data})
