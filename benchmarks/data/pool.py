@@ -1,0 +1,113 @@
+"""The pretraining pool: every image that may be looked at without its label.
+
+    python -m benchmarks.data.pool
+
+Training-split images of Objects-820 (with the extra wild views, when rendered) and of Emoji, and
+crops of the textures that only training objects use. Never an image of a validation or test class,
+nor a texture of one. Written to the cache's ``pool/pool.csv``; paths are relative to it. The column
+``licence`` lets a user leave out CC-BY-SA; ``split_catalogue`` (objects and textures only) lets one
+keep to the catalogue-disjoint training side.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.data.backgrounds import (
+    Texture,
+    deal_textures,
+    near_copies,
+    read_picture,
+    read_textures,
+)
+from benchmarks.data.cache import cache_folder, is_complete, write_atomic
+from benchmarks.data.catalogue import LIBRARIES, read_furniture
+from benchmarks.data.manifest import read_manifest, write_manifest
+from benchmarks.data.objects820 import cells_of, split_furniture
+from benchmarks.data.views import encode, view_rng
+
+COLUMNS = ("path", "source", "licence", "split_catalogue")
+N_CROPS = 16  # a texture
+CROP_PX = 128
+SEED = 0
+Row = dict[str, str]
+
+
+def listed_rows(pool: Path, manifest: Path, source: str) -> Iterator[Row]:
+    """Training rows of another set's manifest, with paths relative to the folder ``pool``."""
+    if not manifest.is_file():
+        return
+    for row in read_manifest(manifest):
+        if row["split"] == "train":
+            yield {
+                "path": Path(os.path.relpath(manifest.parent / row["path"], pool)).as_posix(),
+                "source": source,
+                "licence": row.get("licence") or LIBRARIES[row["library"]],
+                "split_catalogue": row.get("split_catalogue", ""),
+            }
+
+
+def crop(texture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A square part of a texture, a quarter of its shorter side or more: (CROP_PX, CROP_PX)."""
+    side = min(texture.size) * float(rng.uniform(0.25, 1.0))
+    left = float(rng.uniform(0, texture.width - side))
+    top = float(rng.uniform(0, texture.height - side))
+    box = (left, top, left + side, top + side)
+    return texture.resize((CROP_PX, CROP_PX), Image.Resampling.BICUBIC, box=box)
+
+
+def crop_rows(pool: Path, textures: list[tuple[Texture, str]]) -> Iterator[Row]:
+    """Make the missing crops of (texture, split_catalogue) pairs; a row for each."""
+    for texture, split_catalogue in textures:
+        picture: Image.Image | None = None
+        name = f"{texture.library}-{texture.look}".lower()
+        for number in range(N_CROPS):
+            path = pool / "textures" / f"{name}-{number:02d}.webp"
+            if not is_complete(path):
+                picture = picture or read_picture(texture)
+                image = crop(picture, view_rng(SEED, name, f"crop-{number:02d}"))
+                write_atomic(path, encode(image, "WEBP", 90), durable=False)
+            yield {
+                "path": path.relative_to(pool).as_posix(),
+                "source": "texture",
+                "licence": LIBRARIES[texture.library],
+                "split_catalogue": split_catalogue,
+            }
+
+
+def build() -> Path:
+    """Write the list; its path. Sets that were not made yet are left out and said so."""
+    root = cache_folder()
+    pool = root / "pool"
+    sources = {
+        "objects": root / "objects820/128px/manifest.csv",
+        "objects-extra": root / "objects820/128px/extra.csv",
+        "emoji": root / "emoji/64px/manifest.csv",
+    }
+    rows = [row for name, path in sources.items() for row in listed_rows(pool, path, name)]
+    furniture = read_furniture()
+    cells = cells_of(furniture, split_furniture(furniture))
+    dealt = deal_textures(read_textures(furniture), cells)
+    banned = near_copies(dealt)
+    train = [
+        (texture, catalogue)
+        for (split, catalogue), textures in dealt.items()
+        if split == "train"
+        for texture in textures
+        if texture not in banned
+    ]
+    rows += crop_rows(pool, train)
+    write_manifest(pool / "pool.csv", rows, COLUMNS)
+    counted = Counter(row["source"] for row in rows)
+    missing = sorted(set(sources) - set(counted))
+    said = f"; not made yet: {missing}" if missing else ""
+    print(f"{pool / 'pool.csv'}: {len(rows)} images {dict(counted)}{said}")
+    return pool / "pool.csv"
+
+
+if __name__ == "__main__":
+    build()

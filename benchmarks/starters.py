@@ -1,0 +1,144 @@
+"""Make the starter weights: distil a packaged ImageNet network into an edge network.
+
+    python -m benchmarks.starters kin-s --steps 5000
+    python -m benchmarks.starters kin-m --steps 1600
+
+The pool is unlabelled and holds no test or validation class (`benchmarks.data.pool`). The teacher
+is EfficientNet-Lite0 at 128 px; its pooled features, reduced by PCA, are what the student regresses
+to, with the relation term beside. Resumable; writes server_models/starter_weights/NAME.safetensors.
+"""
+
+import argparse
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from benchmarks.data.cache import cache_folder
+from compat.dataset import LabelledImage
+from compat.files import digest_of, write_atomic
+from compat.losses.regression import regression_loss
+from compat.losses.relation import relation_loss
+from compat.preprocess import Pixels, Preprocess
+from server_models.augment import augmented, camera
+from server_models.config import Schedule
+from server_models.edge_net import SPECS, EdgeNet
+from server_models.lite_net import IMAGENET_MEAN, IMAGENET_STD, LiteNet
+from server_models.loop import Run, batch_rows, train
+from server_models.pixels import decode_all
+from server_models.run_folder import RunFolder
+
+TEACHER = Preprocess(size_px=128, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+STUDENT_PX = {"kin-s": 64, "kin-m": 96}
+TARGET_DIM = 256
+SEED = 0
+
+
+def pool_images(listing: Path) -> tuple[LabelledImage, ...]:
+    """Rows of the pool's CSV as images without a label."""
+    with listing.open() as file:
+        names = [row["path"] for row in csv.DictReader(file)]
+    folder = listing.parent
+    return tuple(LabelledImage(folder / name, name, "", "train", "query") for name in names)
+
+
+def teacher_features(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """(N, 128, 128, 3) uint8 -> (N, 1280) pooled ImageNet features."""
+    net = LiteNet("efficientnet-lite0", 2)
+    net.load_imagenet()
+    net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rows = []
+    with torch.inference_mode():
+        for start in track(range(0, len(pixels), 64), "teacher features"):
+            batch = torch.from_numpy(TEACHER.normalised(pixels[start : start + 64]))
+            rows.append(net.features(batch.permute(0, 3, 1, 2)).numpy())
+    return np.concatenate(rows)
+
+
+def reduced(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(N, F) -> (N, K): PCA, each axis scaled by the fourth root of its variance.
+
+    Half-way to whitening: the leading axes are damped, the last ones are not blown up to noise.
+    """
+    centred = features - features.mean(0)
+    variance, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    variance, axes = variance[::-1][:TARGET_DIM], axes[:, ::-1][:, :TARGET_DIM]
+    return np.asarray(centred @ axes / variance**0.25, dtype=np.float32)
+
+
+def targets_of(images: tuple[LabelledImage, ...], cache: Path) -> Tensor:
+    """Teacher targets of the pool, made once: (N, K)."""
+    key = digest_of("\n".join(image.name for image in images).encode())[:16]
+    kept = cache / f"teacher-{key}.npy"
+    if not kept.exists():
+        decoded = decode_all(images, TEACHER, title="decode for the teacher")
+        cache.mkdir(parents=True, exist_ok=True)
+        np.save(kept, reduced(teacher_features(decoded.pixels)))
+    return torch.from_numpy(np.load(kept, allow_pickle=False))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("backbone", choices=sorted(STUDENT_PX))
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--pool", type=Path, default=cache_folder() / "pool.csv")
+    given = parser.parse_args()
+
+    cache = cache_folder() / "starters"
+    images = pool_images(given.pool)
+    targets = targets_of(images, cache)  # (N, K)
+    recipe = Preprocess(size_px=STUDENT_PX[given.backbone])
+    decoded = decode_all(images, recipe, title="decode for the student")
+
+    torch.manual_seed(SEED)
+    net = EdgeNet(SPECS[given.backbone], TARGET_DIM)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    schedule = Schedule(steps=given.steps, batch=96, learning_rate=3e-3, save_every_steps=200)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=schedule.learning_rate, weight_decay=0.02)
+    folder = RunFolder(cache / given.backbone)
+    pool_digest = digest_of(given.pool.read_bytes())
+    config = {"backbone": given.backbone, **schedule.model_dump(mode="json")}
+    digest = folder.describe(config, data_digest=pool_digest)
+    title = f"starter {given.backbone}"
+    run = Run(folder, digest, title, schedule, SEED, {"net": net}, optimizer)
+    augment = camera()
+
+    def losses_at(step: int) -> Mapping[str, Tensor]:
+        rows = batch_rows(SEED, step, schedule.batch, len(images))  # (B,)
+        pixels = augmented(decoded.pixels[rows], augment, seed=step)
+        found = net(torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2))  # (B, K)
+        wanted = targets[rows]  # (B, K)
+        return {
+            "regression": regression_loss(found, wanted).mean(),
+            "relation": 0.5 * relation_loss(found, wanted, wanted).mean(),
+        }
+
+    net.train()
+    train(run, losses_at)
+    ship(net, given.backbone, digest)
+
+
+def ship(net: EdgeNet, backbone: str, digest: str) -> None:
+    """Trunk and feature layer in half precision, with where they come from."""
+    net.embed = nn.Identity()  # type: ignore[assignment]
+    state = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in net.state_dict().items()
+    }
+    notes = {
+        "recipe": f"python -m benchmarks.starters {backbone}",
+        "run": digest,
+        "licence": "Apache-2.0; distilled from EfficientNet-Lite0 (Apache-2.0)",
+    }
+    out = Path("server_models/starter_weights") / f"{backbone}.safetensors"
+    write_atomic(out, safetensors.torch.save(state, notes))
+
+
+if __name__ == "__main__":
+    main()
