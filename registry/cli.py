@@ -1,0 +1,40 @@
+"""The command ``kinspace``: thin verbs over the pipeline, the registry and the device.
+
+Results on stdout, logs and progress on stderr, ``--json`` for machines. Exit codes: 0 ok, 2 usage,
+3 offline, 4 untrusted, 5 gate refused. A device-only install has every verb; those that need more
+say which extra to install.
+"""
+
+import typer
+
+from registry import cli_family
+from registry.cli_device import device_app
+from registry.cli_gallery import gallery_app
+from registry.cli_publish import keys_app
+from registry.cli_search import search
+from registry.cli_serve import serve
+
+app = typer.Typer(
+    name="kinspace",
+    help="Publish families of visual search models that share one embedding space.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(cli_family.demo)
+app.command("train")(cli_family.train)
+app.command("export")(cli_family.export)
+app.command("verify")(cli_family.verify)
+app.command("publish")(cli_family.publish)
+app.command("serve")(serve)
+app.add_typer(gallery_app, name="gallery")
+device_app.command("search")(search)
+app.add_typer(device_app, name="device")
+app.add_typer(keys_app, name="keys")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

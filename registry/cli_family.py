@@ -1,0 +1,108 @@
+"""``kinspace train | export | verify | publish | demo``: thin verbs over the pipeline."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compat.errors import RefusedError
+from registry.cli_errors import exits
+
+if TYPE_CHECKING:
+    from registry.workspace import Workspace
+    from server_models.config import FamilyConfig
+
+FamilyFile = Annotated[Path, typer.Argument(help="the family's TOML", metavar="FAMILY.toml")]
+Out = Annotated[Path | None, typer.Option("--out", help="workspace; default runs/FAMILY")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+
+
+def _open(file: Path, out: Path | None) -> "tuple[FamilyConfig, Workspace]":
+    from registry.workspace import Workspace
+    from server_models.config import read_family
+
+    config = read_family(file)
+    return config, Workspace(out or Path("runs") / config.family)
+
+
+@exits
+def train(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
+    """Train the cloud model and every member; goes on from where it was stopped."""
+    config, workspace = _open(family, out)
+    from registry.stages import train as run
+
+    run(config, workspace)
+    names = [config.cloud.name, *(member.name for member in config.members)]
+    _say({"trained": names}, as_json)
+
+
+@exits
+def export(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
+    """Export the trained models to ONNX and TFLite, in every precision."""
+    config, workspace = _open(family, out)
+    from registry.stages import export as run
+
+    run(config, workspace)
+    _say({"artifacts": str(workspace.artifacts)}, as_json)
+
+
+@exits
+def verify(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
+    """Measure every artifact on the held-out split; exit 5 when the gate admits none."""
+    config, workspace = _open(family, out)
+    from rich.console import Console
+
+    from registry.demo_summary import summary_table
+    from registry.pipeline import refusal_in_words, verify_family
+
+    report = verify_family(config, workspace)
+    if as_json:
+        typer.echo(workspace.report_json.read_text(), nl=False)
+    else:
+        Console().print(summary_table(report))
+        typer.echo(f"report: {workspace.report_html}")
+    if not report.admitted:
+        raise RefusedError(refusal_in_words(report))
+
+
+@exits
+def publish(
+    family: FamilyFile,
+    registry: Annotated[Path, typer.Option(help="registry folder; made when missing")],
+    keys: Annotated[Path, typer.Option(help="folder of private keys, apart from the registry")],
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign what the report admits as a release; exit 5 without a passing report."""
+    config, workspace = _open(family, out)
+    from registry.pipeline import publish_family
+
+    release = publish_family(config, workspace, registry=registry, keys=keys)
+    members = {
+        member.name: [artifact.label for artifact in member.artifacts] for member in release.members
+    }
+    _say({"family": release.family, "version": release.version, "members": members}, as_json)
+
+
+@exits
+def demo(
+    out: Annotated[Path, typer.Option(help="workspace")] = Path("runs/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """The whole story on packaged images: train to search, in minutes, on a CPU."""
+    from rich.console import Console
+
+    from registry.demo import run_demo
+
+    found = run_demo(out, Console(stderr=as_json))
+    if as_json:
+        typer.echo(json.dumps(found))
+
+
+def _say(found: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        typer.echo(f"{name}: {value}")

@@ -1,0 +1,46 @@
+"""``kinspace device search``: a photo is embedded here; only its embedding leaves the device."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.cli_errors import exits
+
+
+@exits
+def search(
+    photo: Annotated[Path, typer.Argument(help="image file")],
+    home: Annotated[Path, typer.Option(help="the device's folder")],
+    server: Annotated[str, typer.Option(help="URL of the search service")],
+    k: Annotated[int, typer.Option("-k", "--k", help="how many gallery items")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
+) -> None:
+    """Find the gallery items that look most like a photo."""
+    from compat.images import read_image
+    from edge import search as service
+    from edge.device import Device
+
+    device = Device(home)
+    active, embedder = device.active(), device.embedder()
+    tensor = embedder.preprocess.tensor(read_image(photo), str(photo))  # (S, S, 3)
+    hits = service.search(
+        server,
+        embedder.embed(tensor[None])[0],
+        space_id=active.manifest.space.id,
+        artifact_digest=active.artifact.digest,
+        k=k,
+    )
+    if as_json:
+        answer = {
+            "space": active.manifest.space.id,
+            "release": active.manifest.version,
+            "member": active.member.name,
+            "artifact": active.artifact.digest,
+            "hits": [hit.model_dump() for hit in hits],
+        }
+        typer.echo(json.dumps(answer))
+        return
+    for rank, hit in enumerate(hits, start=1):
+        typer.echo(f"{rank:>3}  {hit.score:.4f}  {hit.label}  {hit.path}")

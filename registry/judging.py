@@ -1,0 +1,187 @@
+"""Verify a candidate by the embedders that ship, and turn it into a release that can be signed.
+
+Needs no torch: what the training framework computed lies in the candidate's folder.
+"""
+
+import platform
+
+import numpy as np
+from rich.progress import Progress
+
+from compat.dataset import Dataset, LabelledImage
+from compat.embedding import Embedder
+from compat.evidence import EvidenceSet, LabelledImages
+from compat.files import digest_of, read_bounded, write_atomic
+from compat.golden import GoldenSet
+from compat.images import read_image
+from compat.manifest import Artifact, Blob, Member, Model
+from compat.report import MAX_REPORT_BYTES, ArtifactTiming, Policy, Report, Timing
+from compat.report_page import render_page
+from compat.space import EmbeddingSpace
+from compat.verification import Subject, verify
+from edge.embedder import open_embedder
+from edge.footprint import measure
+from registry.candidate import CandidateFolder
+from registry.publish import Candidate
+from registry.workspace import Workspace
+
+LATENCY_RUNS = 100
+GOLDEN_IMAGES = 16
+HELD_OUT = "test"
+
+
+def judge_candidate(
+    workspace: Workspace,
+    dataset: Dataset,
+    *,
+    space: EmbeddingSpace,
+    policy: Policy,
+    cloud: str,
+    members: tuple[str, ...],
+) -> Report:
+    """Measure every exported artifact on the held-out split; write report.json and report.html.
+
+    Raises:
+        UsageError: a model was not exported yet. Remedy: ``kinspace export``.
+        DataError: the held-out split cannot prove anything. Remedy: the message's.
+    """
+    evidence = EvidenceSet(
+        queries=_labelled(dataset.of(HELD_OUT, "query")),
+        gallery=_labelled(dataset.of(HELD_OUT, "gallery")),
+        dataset_digest=dataset.digest,
+        split=HELD_OUT,
+    )
+    folders = [CandidateFolder(workspace.artifacts / name) for name in (cloud, *members)]
+    subjects = [each for folder in folders for each in _subjects(folder, space)]
+    with Progress(transient=True) as bar:
+        timing = _timing(bar, folders, space)
+        shown = bar.add_task("verify")
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(shown, description=what, completed=done, total=total)
+
+        report = verify(
+            evidence,
+            subjects[0],
+            members=subjects[1:],
+            space=space,
+            policy=policy,
+            timing=timing,
+            progress=progress,
+        )
+    write_atomic(workspace.report_json, report.to_bytes())
+    write_atomic(workspace.report_html, render_page(report).encode())
+    return report
+
+
+def read_report(workspace: Workspace) -> Report:
+    """Raises UsageError when nothing was verified yet."""
+    return Report.from_bytes(read_bounded(workspace.report_json, MAX_REPORT_BYTES))
+
+
+def candidate_of(
+    workspace: Workspace,
+    dataset: Dataset,
+    *,
+    version: str,
+    space: EmbeddingSpace,
+    cloud: str,
+    members: tuple[str, ...],
+) -> Candidate:
+    """Bind report, models and fresh golden sets into what `registry.publish.publish` signs."""
+    cloud_folder = CandidateFolder(workspace.artifacts / cloud)
+    blobs: dict[str, bytes] = {}
+    described = []
+    for name in members:
+        folder = CandidateFolder(workspace.artifacts / name)
+        model = folder.read()
+        golden = _golden(folder, model, dataset, space).to_bytes()
+        blob = Blob(digest=digest_of(golden), size_bytes=len(golden))
+        blobs[blob.digest] = golden
+        blobs |= {each.digest: folder.blob(each) for each in model.artifacts}
+        described.append(Member.model_validate({**dict(model), "golden": blob}))
+    cloud_model = cloud_folder.read()
+    blobs |= {each.digest: cloud_folder.blob(each) for each in cloud_model.artifacts}
+    return Candidate(
+        version=version,
+        space=space,
+        report=read_bounded(workspace.report_json, MAX_REPORT_BYTES),
+        cloud=cloud_model,
+        members=tuple(described),
+        blobs=blobs,
+    )
+
+
+def embedder_of(
+    folder: CandidateFolder, model: Model, artifact: Artifact, space: EmbeddingSpace
+) -> Embedder:
+    """The embedder that ships, on a candidate's file."""
+    return open_embedder(folder.file(artifact), artifact.runtime, model.preprocess, space.dim)
+
+
+def _subjects(folder: CandidateFolder, space: EmbeddingSpace) -> list[Subject]:
+    """Each artifact of a model with its embedder."""
+    model = folder.read()
+    return [
+        Subject(
+            name=model.name,
+            macs=model.macs,
+            params=model.params,
+            runtime=artifact.runtime,
+            precision=artifact.precision,
+            digest=artifact.digest,
+            size_bytes=artifact.size_bytes,
+            embedder=embedder_of(folder, model, artifact, space),
+            reference=folder.reference(),
+        )
+        for artifact in model.artifacts
+    ]
+
+
+def _timing(bar: Progress, folders: list[CandidateFolder], space: EmbeddingSpace) -> Timing:
+    """Latency and memory of each artifact, each in a process of its own."""
+    pairs = [(f, model, a) for f in folders for model in (f.read(),) for a in model.artifacts]
+    costs = []
+    shown = bar.add_task("measure", total=len(pairs))
+    for folder, model, artifact in pairs:
+        bar.update(shown, description=f"time {model.name} {artifact.label}")
+        cost = measure(
+            folder.file(artifact), artifact.runtime, model.preprocess, space.dim, LATENCY_RUNS
+        )
+        costs.append(
+            ArtifactTiming(
+                digest=artifact.digest,
+                latency_ms_p50=cost.latency_ms_p50,
+                latency_ms_p95=cost.latency_ms_p95,
+                resident_bytes=cost.resident_bytes,
+            )
+        )
+        bar.advance(shown)
+    return Timing(machine=f"{platform.machine()} {platform.system()}", artifacts=tuple(costs))
+
+
+def _labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:
+    return LabelledImages(
+        names=tuple(str(image.path) for image in images),
+        images=tuple(read_image(image.path) for image in images),
+        labels=tuple(image.label for image in images),
+    )
+
+
+def _golden(
+    folder: CandidateFolder, model: Model, dataset: Dataset, space: EmbeddingSpace
+) -> GoldenSet:
+    """Held-out queries spread over the split, with the tensors and embeddings they must give."""
+    queries = dataset.of(HELD_OUT, "query")
+    rows = np.linspace(0, len(queries) - 1, min(GOLDEN_IMAGES, len(queries))).astype(int)
+    images = tuple(read_image(queries[row].path) for row in rows)
+    pixels = np.stack([model.preprocess.pixels(image) for image in images])  # (K, S, S, 3)
+    tensors = model.preprocess.normalised(pixels)
+    return GoldenSet(
+        images=images,
+        pixels=pixels,
+        embeddings={
+            artifact.digest: embedder_of(folder, model, artifact, space).embed(tensors)
+            for artifact in model.artifacts
+        },
+    )

@@ -1,0 +1,80 @@
+"""From a family's TOML to a signed release: what the verbs and the demo run, stage by stage."""
+
+from pathlib import Path
+
+from compat.errors import RefusedError
+from compat.files import digest_of, read_bounded
+from compat.manifest import ReleaseManifest
+from compat.report import MAX_REPORT_BYTES, ArtifactEvidence, Report, UnmeasuredArtifact
+from registry.judging import candidate_of, judge_candidate, read_report
+from registry.keys import KeyFolder
+from registry.publish import publish
+from registry.repository import Repository
+from registry.stages import family_of, member_inputs
+from registry.workspace import Workspace
+from server_models.config import FamilyConfig
+
+
+def verify_family(config: FamilyConfig, workspace: Workspace) -> Report:
+    """The report on the exported artifacts; measured once for equal inputs."""
+    family = family_of(config, workspace)
+
+    def judge() -> None:
+        judge_candidate(
+            workspace,
+            family.dataset,
+            space=config.space,
+            policy=config.policy,
+            cloud=config.cloud.name,
+            members=_member_names(config),
+        )
+
+    inputs = {
+        "members": [member_inputs(family, member) for member in config.members],
+        "policy": config.policy.model_dump(mode="json"),
+        "space": config.space.id,
+    }
+    workspace.once("verify", inputs, judge)
+    return read_report(workspace)
+
+
+def publish_family(
+    config: FamilyConfig, workspace: Workspace, *, registry: Path, keys: Path
+) -> ReleaseManifest:
+    """Sign what the report admits; safe to repeat.
+
+    Raises:
+        RefusedError: the gate admits nothing, or the version is taken. Nothing was published.
+    """
+    report = read_report(workspace)
+    if not report.admitted:
+        raise RefusedError(refusal_in_words(report))
+    candidate = candidate_of(
+        workspace,
+        family_of(config, workspace).dataset,
+        version=config.version,
+        space=config.space,
+        cloud=config.cloud.name,
+        members=_member_names(config),
+    )
+    repository = Repository(registry, KeyFolder(keys))
+    repository.create()
+    repository.add_family(config.family)
+    repository.refresh()
+    return publish(repository, candidate)
+
+
+def refusal_in_words(report: Report) -> str:
+    """Why the gate keeps everything out."""
+    judged: tuple[ArtifactEvidence | UnmeasuredArtifact, ...]
+    judged = (*report.artifacts, *report.unmeasured)
+    reasons = [f"{each.label}: {'; '.join(each.verdict.reasons)}" for each in judged]
+    return "\n  ".join(("the gate admits no artifact:", *reasons))
+
+
+def report_digest(workspace: Workspace) -> str:
+    return digest_of(read_bounded(workspace.report_json, MAX_REPORT_BYTES))
+
+
+def _member_names(config: FamilyConfig) -> tuple[str, ...]:
+    return tuple(member.name for member in config.members)

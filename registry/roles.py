@@ -1,0 +1,182 @@
+"""What is signed: the roles of a registry, how long a signature speaks, the next version of each.
+
+`SignedState` is one committed set of documents, verified, open for one edit. No disk in here: the
+caller brings bytes, signers and ``now``. Bytes that fail a check raise tuf's RepositoryError.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from securesystemslib.signer import Key, Signer
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    T,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from compat.errors import UsageError
+
+HASHES = ["sha256"]
+TOP_ROLES = ("root", "targets", "snapshot", "timestamp")
+# How long a signature speaks. The longer, the longer a stolen mirror can hold devices back; the
+# shorter, the more often its key must be at hand. Root and targets live offline. A family is signed
+# at each release. Snapshot and timestamp live where a machine re-signs them every few hours.
+LIFETIMES = {
+    "root": timedelta(days=365),
+    "targets": timedelta(days=365),
+    "snapshot": timedelta(days=7),
+    "timestamp": timedelta(days=1),
+}
+FAMILY_LIFETIME = timedelta(days=90)
+
+
+@dataclass
+class SignedState:
+    """The documents of a registry that belong together."""
+
+    root: Metadata[Root]
+    targets: dict[str, Metadata[Targets]]  # "targets" and each family
+    snapshot: Metadata[Snapshot]
+    timestamp: Metadata[Timestamp]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(sorted(self.targets.keys() - set(TOP_ROLES)))
+
+    def family(self, family: str) -> Targets:
+        """Raises UsageError when nobody signs for ``family`` here."""
+        if family not in self.families:
+            raise UsageError(
+                f"this registry has no family {family}, only {list(self.families)}: "
+                f"add it with kinspace keys init REGISTRY --family {family}"
+            )
+        return self.targets[family].signed
+
+    def delegator(self, role: str) -> Root | Targets:
+        """Who says which keys sign for ``role``."""
+        return self.root.signed if role in TOP_ROLES else self.targets["targets"].signed
+
+    def expires(self) -> dict[str, datetime]:
+        return {
+            "root": self.root.signed.expires,
+            **{role: document.signed.expires for role, document in self.targets.items()},
+            "snapshot": self.snapshot.signed.expires,
+            "timestamp": self.timestamp.signed.expires,
+        }
+
+    def stale(self, now: datetime) -> list[str]:
+        """Roles with less than half of their life left."""
+        return [
+            role for role, expires in self.expires().items() if expires - now < lifetime(role) / 2
+        ]
+
+    def delegate(self, family: str, key: Key) -> None:
+        """Let ``key`` sign for targets named ``<family>/<kind>/<name>``, and for nothing else."""
+        top = self.targets["targets"].signed
+        roles = dict(top.delegations.roles or {}) if top.delegations else {}
+        keys = dict(top.delegations.keys) if top.delegations else {}
+        roles[family] = DelegatedRole(
+            family, [], threshold=1, terminating=True, paths=[f"{family}/*/*"]
+        )
+        top.delegations = Delegations(keys, roles)
+        top.add_key(key, family)
+        self.targets[family] = _unsigned(Targets())
+
+
+def first_root(keys: Mapping[str, Key]) -> Metadata[Root]:
+    """A root, not yet signed, in which ``keys`` sign for `TOP_ROLES`."""
+    root = Root(consistent_snapshot=True)
+    for role, key in keys.items():
+        root.add_key(key, role)
+    return _unsigned(root)
+
+
+def first_state(root: Metadata[Root]) -> SignedState:
+    """An empty registry under ``root``, not yet signed."""
+    targets = {"targets": _unsigned(Targets())}
+    return SignedState(root, targets, _unsigned(Snapshot()), _unsigned(Timestamp()))
+
+
+def lifetime(role: str) -> timedelta:
+    return LIFETIMES.get(role, FAMILY_LIFETIME)
+
+
+def keys_of(delegator: Root | Targets, role: str) -> list[Key]:
+    return [delegator.get_key(keyid) for keyid in delegator.get_delegated_role(role).keyids]
+
+
+def has_threshold(delegator: Root | Targets, role: str, signers: Sequence[Signer]) -> bool:
+    return len(signers) >= delegator.get_delegated_role(role).threshold
+
+
+def verified_root(blob: bytes) -> Metadata[Root]:
+    """The root in ``blob``, signed as it demands itself: trusted because of where it came from.
+
+    Raises:
+        RepositoryError: it is not.
+    """
+    document: Metadata[Root] = Metadata.from_bytes(blob)
+    if not isinstance(document.signed, Root):
+        raise RepositoryError("it is no root")
+    document.signed.verify_delegate("root", document.signed_bytes, document.signatures)
+    return document
+
+
+def verified(blob: bytes, role: str, kind: type[T], delegator: Root | Targets) -> Metadata[T]:
+    """The document in ``blob``, signed as ``delegator`` demands for ``role``.
+
+    Raises:
+        RepositoryError: it is not.
+    """
+    document: Metadata[T] = Metadata.from_bytes(blob)
+    if not isinstance(document.signed, kind):
+        raise RepositoryError(f"{role} holds another type")
+    delegator.verify_delegate(role, document.signed_bytes, document.signatures)
+    return document
+
+
+def sign_next(
+    document: Metadata[T],
+    role: str,
+    *,
+    signers: Sequence[Signer],
+    delegator: Root | Targets,
+    now: datetime,
+) -> bytes:
+    """Turn ``document`` into its next version, signed by all ``signers``; the bytes to publish.
+
+    Raises:
+        UsageError: fewer signers than the threshold of ``role``. Remedy: bring more keys.
+    """
+    if not has_threshold(delegator, role, signers):
+        needed = delegator.get_delegated_role(role).threshold
+        raise UsageError(f"role {role} needs {needed} signatures, keys at hand: {len(signers)}")
+    document.signed.version += 1
+    document.signed.expires = (now + lifetime(role)).replace(microsecond=0)
+    document.signatures.clear()
+    for signer in signers:
+        document.sign(signer, append=True)
+    return document.to_bytes()
+
+
+def stored_name(target: TargetFile) -> str:
+    """Where the bytes of a target lie: under a name that their digest changes."""
+    return target.get_prefixed_paths()[0]
+
+
+def meta_of(document: Metadata[T], blob: bytes) -> MetaFile:
+    return MetaFile.from_data(document.signed.version, blob, HASHES)
+
+
+def _unsigned(signed: T) -> Metadata[T]:
+    signed.version = 0  # `sign_next` makes it 1
+    return Metadata(signed)

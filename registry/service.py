@@ -1,0 +1,262 @@
+"""The search service: a vector comes from a device, the nearest gallery items go back.
+
+The photo never leaves the device. A query says which space its vector is of and which artifact made
+it; what the signed release does not list, or another space, is refused with 409 before anything
+is compared. One service answers for one release and one version of its gallery; both are read at
+the start, so a new release or gallery is taken up by starting anew (docs/adr/0007).
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from starlette.exceptions import HTTPException
+
+from compat.errors import KinspaceError, SpaceError, UsageError
+from compat.manifest import Digest, ReleaseManifest
+from registry.body_limit import BodyLimit
+from registry.gallery import Gallery, GalleryHit
+from registry.signed_files import mount_registry
+
+MAX_BODY_BYTES = 2**20
+MAX_VECTORS = 64
+MAX_K = 100
+IMAGE_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+}
+
+Component = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Vector = Annotated[list[Component], Field(min_length=2, max_length=65536)]
+
+
+class Query(BaseModel):
+    """What a device asks: one ``vector``, or ``vectors``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    space: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="id of the space that the vector is of", examples=["furniture/g1/128/cosine"]
+    )
+    artifact: Digest = Field(description="sha256 of the artifact that made the vector")
+    vector: Vector | None = Field(default=None, description="one embedding, D finite numbers")
+    vectors: list[Vector] | None = Field(default=None, min_length=1, max_length=MAX_VECTORS)
+    k: int = Field(default=10, ge=1, le=MAX_K, description="how many gallery items to return")
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> Self:
+        if (self.vector is None) == (self.vectors is None):
+            raise ValueError("give either vector or vectors")
+        return self
+
+    @property
+    def rows(self) -> list[list[float]]:
+        return [self.vector] if self.vector is not None else self.vectors or []
+
+
+class Hit(BaseModel):
+    """One gallery item; ``score`` is the cosine in [-1, 1], higher is closer."""
+
+    id: str
+    label: str
+    path: str
+    score: float = Field(ge=-1, le=1)
+
+
+class Results(BaseModel):
+    """For each vector its nearest gallery items, best first, ties by id."""
+
+    space: str
+    release: str
+    results: list[list[Hit]]
+
+
+class SpaceStatus(BaseModel):
+    """What this service can be asked."""
+
+    space: str
+    release: str
+    dim: int
+    gallery: int = Field(description="number of gallery items")
+    gallery_model: str = Field(description="sha256 of the artifact that embedded the gallery")
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Refusal(BaseModel):
+    """Why there is no answer, and what to do about it."""
+
+    error: str
+    cure: str
+
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    409: {"model": Refusal, "description": "another space, or an artifact that was never proven"},
+    413: {"model": Refusal, "description": f"more than {MAX_BODY_BYTES} bytes"},
+    422: {"model": Refusal, "description": "not a query: wrong dimension, NaN, zero, k"},
+}
+
+
+def create_app(
+    registry_dir: Path,
+    gallery_dir: Path,
+    release: ReleaseManifest,
+    images_dir: Path | None = None,
+) -> FastAPI:
+    """The HTTP application for one release.
+
+    Args:
+        registry_dir: the registry whose signed files are served under ``/registry/``.
+        gallery_dir: holds the gallery of the release's space.
+        release: the verified manifest.
+        images_dir: where the paths of gallery items start; None serves no images.
+
+    Raises:
+        SpaceError: the gallery is of another space or model. Remedy: build it with this release.
+        UsageError, CorruptError: see `registry.gallery.Gallery.open`.
+    """
+    gallery = Gallery.open(gallery_dir, release.space.id)
+    check_gallery(gallery, release)
+    app = FastAPI(
+        title="kinspace search",
+        version=release.version,
+        description="Send an embedding, get the nearest gallery items. The photo stays at home.",
+        docs_url=None,  # those pages load scripts of third parties; /openapi.json stays
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _http_refusal)
+    app.add_exception_handler(KinspaceError, _broken)
+    _add_search(app, gallery, release)
+    _add_status(app, gallery, release)
+    if images_dir is not None:
+        _add_images(app, gallery, images_dir.resolve())
+    mount_registry(app, registry_dir)
+    return app
+
+
+def check_gallery(gallery: Gallery, release: ReleaseManifest) -> None:
+    """Return when the release's own gallery model embedded ``gallery``. Raises SpaceError."""
+    digests = [artifact.digest for artifact in release.cloud.artifacts]
+    if gallery.status.model_digest not in digests:
+        raise SpaceError(
+            f"the gallery was embedded by {gallery.status.model_digest[:12]}, release "
+            f"{release.version} proved {', '.join(each[:12] for each in digests)}: build the "
+            "gallery again with kinspace gallery build"
+        )
+
+
+def refusal_of(query: Query, release: ReleaseManifest) -> Refusal | None:
+    """Why ``query`` must not be compared with the gallery of ``release``; None when it may."""
+    if query.space != release.space.id:
+        return Refusal(
+            error=f"this gallery is of space {release.space.id}, the query of {query.space}: "
+            "their embeddings cannot be compared",
+            cure="run kinspace device update, or search a gallery of the query's space",
+        )
+    proven = {artifact.digest for artifact in release.cloud.artifacts}
+    if query.artifact not in proven and release.find_artifact(query.artifact) is None:
+        return Refusal(
+            error=f"release {release.version} of {release.family} does not list artifact "
+            f"{query.artifact[:12]}: nobody proved that its embeddings can be compared",
+            cure="run kinspace device update; if the device is newer than this service, restart "
+            "the service on the newer release",
+        )
+    return None
+
+
+def _add_search(app: FastAPI, gallery: Gallery, release: ReleaseManifest) -> None:
+    @app.post("/v1/search", response_model=Results, responses=_REFUSALS, tags=["search"])
+    def search(query: Query) -> Results | Response:
+        """The nearest gallery items of each vector, by exact cosine."""
+        if refusal := refusal_of(query, release):
+            return _refuse(409, refusal)
+        if wrong := {len(row) for row in query.rows} - {gallery.dim}:
+            error = f"a vector has {min(wrong)} numbers, space {query.space} has {gallery.dim}"
+            return _refuse(
+                422, Refusal(error=error, cure="send the embedding as the model made it")
+            )
+        try:
+            found = gallery.search(np.asarray(query.rows, dtype=np.float64), query.k)
+        except UsageError as error:
+            return _refuse(422, Refusal(error=str(error), cure="embed the photo again"))
+        results = [[_hit(hit) for hit in hits] for hits in found]
+        return Results(space=release.space.id, release=release.version, results=results)
+
+
+def _add_status(app: FastAPI, gallery: Gallery, release: ReleaseManifest) -> None:
+    @app.get("/v1/space", tags=["status"])
+    def space() -> SpaceStatus:
+        """Which space, release and gallery answer here."""
+        return SpaceStatus(
+            space=release.space.id,
+            release=release.version,
+            dim=gallery.dim,
+            gallery=gallery.status.rows,
+            gallery_model=gallery.status.model_digest,
+        )
+
+    @app.get("/health", tags=["status"])
+    def health() -> Health:
+        """The service answers."""
+        return Health()
+
+
+def _add_images(app: FastAPI, gallery: Gallery, root: Path) -> None:
+    @app.get(
+        "/v1/images/{item_id}",
+        response_class=FileResponse,
+        responses={200: {"content": {"image/*": {}}}, 404: {"model": Refusal}},
+        tags=["search"],
+    )
+    def image(item_id: str) -> Response:
+        """The image of a gallery item; its path comes from the gallery, never from the request."""
+        row = gallery.row(item_id)
+        path = (root / row.path).resolve() if row else root
+        media_type = IMAGE_TYPES.get(path.suffix.lower())
+        if media_type is None or not path.is_relative_to(root) or not path.is_file():
+            error = "there is no image of that gallery item"
+            return _refuse(404, Refusal(error=error, cure="use an id that /v1/search returned"))
+        return FileResponse(
+            path, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"}
+        )
+
+
+def _hit(hit: GalleryHit) -> Hit:
+    return Hit(id=hit.id, label=hit.label, path=hit.path, score=hit.score)
+
+
+def _refuse(status_code: int, refusal: Refusal) -> JSONResponse:
+    return JSONResponse(refusal.model_dump(), status_code=status_code)
+
+
+def _unreadable(_: Request, error: Exception) -> Response:
+    """Says where the query is wrong without echoing it: its NaN could not be written as JSON."""
+    assert isinstance(error, RequestValidationError)
+    places = [
+        f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}"
+        for each in error.errors()[:3]
+    ]
+    return _refuse(422, Refusal(error="; ".join(places), cure="see /openapi.json for the form"))
+
+
+def _http_refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    refusal = Refusal(error=str(error.detail), cure="see /openapi.json for what can be asked")
+    return JSONResponse(refusal.model_dump(), error.status_code, headers=error.headers)
+
+
+def _broken(_: Request, error: Exception) -> Response:
+    """Our own failure: the gallery is damaged."""
+    return _refuse(500, Refusal(error=str(error), cure="tell the operator of this service"))
