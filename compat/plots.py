@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from compat.errors import MissingExtraError
-from compat.report import ArtifactEvidence, Estimate, Report
+from compat.report import ArtifactEvidence, Report
+from compat.report_parts import Estimate
 from compat.report_words import percent
 
 try:

@@ -5,34 +5,21 @@ a rerun; ``timing`` holds what depends on the machine and the moment. The JSON S
 in docs/schema and made by ``kinspace report schema``.
 """
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
+from compat.report_parts import Estimate, Part
 from compat.space import EmbeddingSpace, Name
 
 MAX_REPORT_BYTES = 16 * 2**20
+_PARITY: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.9}
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
-    )
-
-
-class Estimate(_Part):
-    """A mean over queries with its 95% interval, and what it was counted over."""
-
-    value: float
-    low: float
-    high: float
-    counted: int = Field(ge=0)  # queries with at least one relevant gallery item
-    skipped: int = Field(ge=0)  # lone queries: undefined, never scored 0
-
-
-class Retrieval(_Part):
+class Retrieval(Part):
     """How well one query model finds in one gallery: M(query, gallery)."""
 
     hit_rate_at_1: Estimate = Field(alias="hit_rate@1")
@@ -40,7 +27,7 @@ class Retrieval(_Part):
     map: Estimate
 
 
-class Differences(_Part):
+class Differences(Part):
     """Paired differences, query by query, of two tests on the same queries."""
 
     hit_rate_at_1: Estimate = Field(alias="hit_rate@1")
@@ -48,7 +35,7 @@ class Differences(_Part):
     map: Estimate
 
 
-class Parity(_Part):
+class Parity(Part):
     """Same weights, two backends: this artifact against the training framework, image by image."""
 
     cosine_min: float
@@ -56,7 +43,7 @@ class Parity(_Part):
     centred_cosine_mean: float  # after taking away the mean embedding: a collapsed cone shows here
 
 
-class Flips(_Part):
+class Flips(Part):
     """Queries that the paragon answers at rank 1 and this member does not (arXiv:2011.09161)."""
 
     flips: int
@@ -64,7 +51,7 @@ class Flips(_Part):
     relative_nfr: float | None  # NFR / ((1 - error of paragon) * error of member); None if 0 / 0
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """What the gate says of one artifact, in words."""
 
     compatible: bool  # the compatibility rule: M(q, g) > M(q, q) in mAP
@@ -72,7 +59,7 @@ class Verdict(_Part):
     reasons: tuple[str, ...]  # of a refusal; empty when admitted
 
 
-class ArtifactEvidence(_Part):
+class ArtifactEvidence(Part):
     """One exported file of one member, measured by the embedder that ships."""
 
     member: Name
@@ -96,7 +83,7 @@ class ArtifactEvidence(_Part):
         return f"{self.member} {self.runtime}/{self.precision}"
 
 
-class UnmeasuredArtifact(_Part):
+class UnmeasuredArtifact(Part):
     """One whose embeddings cannot be compared at all: no number of it could be believed."""
 
     member: Name
@@ -113,7 +100,7 @@ class UnmeasuredArtifact(_Part):
         return f"{self.member} {self.runtime}/{self.precision}"
 
 
-class CloudEvidence(_Part):
+class CloudEvidence(Part):
     """The gallery model on both sides: the paragon M(g, g)."""
 
     name: Name
@@ -124,7 +111,7 @@ class CloudEvidence(_Part):
     paragon: Retrieval
 
 
-class Evidence(_Part):
+class Evidence(Part):
     """What was measured on: digests and counts of the held-out split."""
 
     dataset_digest: Digest
@@ -134,15 +121,15 @@ class Evidence(_Part):
     classes: int
 
 
-class Policy(_Part):
+class Policy(Part):
     """The rules of the gate, all of them."""
 
     min_cross_to_paragon: float = 0.9  # of hit_rate@10
-    min_parity_cosine: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.9}
+    min_parity_cosine: Mapping[Precision, float] = Field(default=_PARITY)
     require_compatibility_rule: bool = True
 
 
-class ArtifactTiming(_Part):
+class ArtifactTiming(Part):
     """What one artifact costs on the machine that verified it, one thread."""
 
     digest: Digest
@@ -151,7 +138,7 @@ class ArtifactTiming(_Part):
     resident_bytes: int  # of a process that holds this model and its runtime, nothing else
 
 
-class Timing(_Part):
+class Timing(Part):
     """Declared not reproducible."""
 
     machine: str
@@ -161,7 +148,7 @@ class Timing(_Part):
         return next((each for each in self.artifacts if each.digest == digest), None)
 
 
-class Report(_Part):
+class Report(Part):
     """Evidence for one candidate release."""
 
     format: Literal[1] = 1

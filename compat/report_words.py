@@ -6,7 +6,8 @@ Percent lives here and nowhere deeper. A number that was not measured is a dash,
 import math
 from dataclasses import dataclass
 
-from compat.report import ArtifactEvidence, Estimate, Report
+from compat.report import ArtifactEvidence, Report
+from compat.report_parts import Estimate
 
 UNKNOWN = "–"
 _MINUS = "\N{MINUS SIGN}"

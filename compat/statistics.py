@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compat.errors import DataError, MissingExtraError, UsageError
-from compat.report import Estimate
+from compat.report_parts import Estimate
 from compat.retrieval import PerQuery
 from compat.scores import Keys
 

@@ -12,7 +12,6 @@ from compat.report import (
     ArtifactTiming,
     CloudEvidence,
     Differences,
-    Estimate,
     Evidence,
     Flips,
     Parity,
@@ -24,6 +23,7 @@ from compat.report import (
     Verdict,
 )
 from compat.report_page import Strip, render_page
+from compat.report_parts import Estimate
 from compat.report_words import best_member, cosine, cost_words, headline, interval, percent, points
 from compat.space import EmbeddingSpace
 

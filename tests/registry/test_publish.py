@@ -16,7 +16,6 @@ from compat.report import (
     ArtifactEvidence,
     CloudEvidence,
     Differences,
-    Estimate,
     Evidence,
     Flips,
     Parity,
@@ -26,6 +25,7 @@ from compat.report import (
     Timing,
     Verdict,
 )
+from compat.report_parts import Estimate
 from compat.space import EmbeddingSpace
 from registry.keys import KeyFolder
 from registry.publish import Candidate, assemble, check_follows, publish

@@ -25,7 +25,6 @@ from compat.report import (
     ArtifactEvidence,
     CloudEvidence,
     Differences,
-    Estimate,
     Evidence,
     Flips,
     Parity,
@@ -35,6 +34,7 @@ from compat.report import (
     Timing,
     Verdict,
 )
+from compat.report_parts import Estimate
 from compat.space import EmbeddingSpace
 from edge.device import Device
 from edge.embedder import open_embedder
