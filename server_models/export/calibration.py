@@ -12,6 +12,8 @@ import numpy as np
 from compat.errors import UsageError
 from compat.preprocess import Floats
 
+FLOAT_CONVOLUTIONS = 2  # the stem and what follows: few wide channels, a third of the int8 error
+
 
 def check_calibration(images: Floats, size_px: int) -> None:
     """Raises UsageError unless ``images`` are (N >= 1, S, S, 3) float32, finite and not all one."""

@@ -17,7 +17,7 @@ from torch import nn
 
 from compat.errors import UsageError
 from compat.preprocess import Floats
-from server_models.export.calibration import check_calibration, feeds
+from server_models.export.calibration import FLOAT_CONVOLUTIONS, check_calibration, feeds
 from server_models.export.graph import checked_graph
 from server_models.export.quiet import quiet
 
@@ -56,7 +56,8 @@ def export_onnx_int8(fp32: bytes, calibration: Floats) -> bytes:
     """A float32 file of `export_onnx_fp32` as int8, float in and out.
 
     QDQ form, activations unsigned with one scale a tensor, weights signed with one scale a channel,
-    ranges the true minima and maxima over ``calibration``.
+    ranges the true minima and maxima over ``calibration``; the first `FLOAT_CONVOLUTIONS` stay
+    float.
 
     Args:
         fp32: the file.
@@ -67,6 +68,7 @@ def export_onnx_int8(fp32: bytes, calibration: Floats) -> bytes:
     """
     proto = _parsed(fp32)
     check_calibration(calibration, proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
+    convolutions = [node.name for node in proto.graph.node if node.op_type == "Conv"]
     # says that shapes need no inference first: the exporter wrote them, batch norms are folded
     onnx.helper.set_model_props(proto, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -81,6 +83,7 @@ def export_onnx_int8(fp32: bytes, calibration: Floats) -> bytes:
             weight_type=QuantType.QInt8,
             per_channel=True,
             calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=convolutions[:FLOAT_CONVOLUTIONS],
         )
         return _bare(onnx.load(target))
 

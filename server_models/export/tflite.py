@@ -14,7 +14,7 @@ from torch import nn
 
 from compat.errors import UsageError
 from compat.preprocess import Floats
-from server_models.export.calibration import check_calibration, feeds
+from server_models.export.calibration import FLOAT_CONVOLUTIONS, check_calibration, feeds
 from server_models.export.graph import checked_graph
 from server_models.export.quiet import quiet
 
@@ -78,6 +78,8 @@ def export_tflite_fp16(fp32: bytes) -> bytes:
 def export_tflite_int8(fp32: bytes, calibration: Floats) -> bytes:
     """A float32 file of `export_tflite_fp32` as static int8, float in and out.
 
+    The first `FLOAT_CONVOLUTIONS` stay float.
+
     Args:
         fp32: the file.
         calibration: (N, S, S, 3) float32, real images after the recipe.
@@ -96,6 +98,12 @@ def export_tflite_int8(fp32: bytes, calibration: Floats) -> bytes:
         for rim in (operations.INPUT, operations.OUTPUT):  # browsers refuse integers here
             recipe.update_quantization_recipe(
                 ".*", rim, algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE
+            )
+        for name in _convolutions(fp32)[:FLOAT_CONVOLUTIONS]:
+            recipe.update_quantization_recipe(
+                f"^{name};$",  # what an operator writes is its name here
+                operations.ALL_SUPPORTED,
+                algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE,
             )
         ranges = calibrator.Calibrator(
             fp32,
@@ -124,6 +132,22 @@ def _size_px(fp32: bytes) -> int:
     if signatures != {SIGNATURE: {"inputs": ["image"], "outputs": ["embedding"]}}:
         raise UsageError(f"not a file of export_tflite_fp32: its signatures are {signatures}")
     return int(interpreter.get_input_details()[0]["shape"][1])
+
+
+def _convolutions(blob: bytes) -> list[str]:
+    """What each convolution writes, in the order in which they run."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(blob)
+    [graph] = model.subgraphs
+    kinds = (BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D)
+    codes = [code.builtinCode for code in model.operatorCodes]
+    return [
+        graph.tensors[operator.outputs[0]].name.decode()
+        for operator in graph.operators
+        if codes[operator.opcodeIndex] in kinds
+    ]
 
 
 def _renamed(blob: bytes) -> bytes:
