@@ -51,16 +51,14 @@ def export(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None
 def verify(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
     """Measure every artifact on the held-out split; exit 5 when the gate admits none."""
     config, workspace = _open(family, out)
-    from rich.console import Console
-
-    from registry.demo_summary import summary_table
+    from registry.demo_summary import summary_table, wide_console
     from registry.pipeline import refusal_in_words, verify_family
 
     report = verify_family(config, workspace)
     if as_json:
         typer.echo(workspace.report_json.read_text(), nl=False)
     else:
-        Console().print(summary_table(report))
+        wide_console().print(summary_table(report))
         typer.echo(f"report: {workspace.report_html}")
     if not report.admitted:
         raise RefusedError(refusal_in_words(report))
@@ -91,11 +89,10 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole story on packaged images: train to search, in minutes, on a CPU."""
-    from rich.console import Console
-
     from registry.demo import run_demo
+    from registry.demo_summary import wide_console
 
-    found = run_demo(out, Console(stderr=as_json))
+    found = run_demo(out, wide_console(stderr=as_json))
     if as_json:
         typer.echo(json.dumps(found))
 

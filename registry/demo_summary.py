@@ -3,10 +3,14 @@
 import math
 from pathlib import Path
 
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from compat.manifest import ReleaseManifest
-from compat.report import ArtifactEvidence, Report, Retrieval
+from compat.report import ArtifactEvidence, Report, Retrieval, UnmeasuredArtifact
+
+TABLE_COLUMNS = 96
 
 
 def summary_of(
@@ -63,19 +67,28 @@ def _latency_ms(report: Report, digest: str) -> float | None:
     return round(timing.latency_ms_p50, 3) if timing else None
 
 
+def wide_console(*, stderr: bool = False) -> Console:
+    """A console on which the table fits, also where the output is a file or a pipe."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=TABLE_COLUMNS)
+
+
 def summary_table(report: Report) -> Table:
     """Cloud against edge: one row an artifact, percent as rendered text."""
-    table = Table(title=f"{report.space.id}: {report.evidence.queries} queries of unseen classes")
-    table.add_column("model")
-    table.add_column("runs on")
-    for head in ("MACs", "KiB", "ms", "self hit@10", "cross hit@10", "self mAP", "cross mAP"):
-        table.add_column(head, justify="right")
-    table.add_column("gate")
+    title = f"{report.space.id}: {report.evidence.queries} queries of unseen classes"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    table.add_column("runs on", no_wrap=True)
+    heads = ("M MACs", "fewer", "KiB", "ms", "self hit@10", "cross hit@10", "self mAP", "cross mAP")
+    for head in heads:
+        table.add_column(head, justify="right", min_width=4)
+    table.add_column("gate", no_wrap=True)
     cloud = report.cloud
     table.add_row(
         f"[bold]{cloud.name}",
         "cloud",
-        f"{cloud.macs / 1e6:.1f} M",
+        f"{cloud.macs / 1e6:.1f}",
+        "1x",
         f"{cloud.size_bytes / 1024:.0f}",
         _ms(report, cloud.digest),
         "",
@@ -88,8 +101,9 @@ def summary_table(report: Report) -> Table:
         verdict = each.verdict
         table.add_row(
             each.member,
-            f"{each.runtime} {each.precision}",
-            f"{each.macs / 1e6:.1f} M ({cloud.macs / each.macs:.0f}x less)",
+            _runs_on(each),
+            f"{each.macs / 1e6:.1f}",
+            f"{cloud.macs / each.macs:.0f}x",
             f"{each.size_bytes / 1024:.0f}",
             _ms(report, each.digest),
             f"{each.self_test.hit_rate_at_10.value:.1%}",
@@ -99,10 +113,13 @@ def summary_table(report: Report) -> Table:
             "[green]admitted" if verdict.admitted else "[red]kept out",
         )
     for broken in report.unmeasured:
-        table.add_row(
-            broken.member, f"{broken.runtime} {broken.precision}", *[""] * 7, "[red]broken"
-        )
+        table.add_row(broken.member, _runs_on(broken), *[""] * 8, "[red]broken")
     return table
+
+
+def _runs_on(artifact: ArtifactEvidence | UnmeasuredArtifact) -> str:
+    runtime = {"onnxruntime": "onnx", "litert": "litert"}[artifact.runtime]
+    return f"{runtime} {artifact.precision}"
 
 
 def _ms(report: Report, digest: str) -> str:
