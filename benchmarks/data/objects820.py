@@ -4,7 +4,8 @@
 
 Renders of real, human-made 3D models; not photographs. Written to the cache's
 ``objects820/<size>px``: ``manifest.csv`` (icon and studio are the gallery, wild the queries), and
-with ``--extra-wild`` also ``extra.csv``, N more wild views of each training object.
+with ``--extra-wild`` also ``extra.csv``, N more wild views of each training object, and
+``full.csv``, both together.
 A second run makes only what is missing.
 """
 
@@ -190,11 +191,9 @@ def build(size_px: int, n_extra_wild: int, jobs: int) -> Path:
     if n_extra_wild:
         trained = [item for item in furniture if splits[item.label] == "train"]
         made = run_tasks(tasks(trained, extra_views(n_extra_wild)), jobs, "extra wild views")
-        n_rows = write_manifest(
-            folder / "extra.csv",
-            rows_of(trained, extra_views(n_extra_wild), splits),
-            OBJECT_COLUMNS,
-        )
+        extra = list(rows_of(trained, extra_views(n_extra_wild), splits))
+        n_rows = write_manifest(folder / "extra.csv", extra, OBJECT_COLUMNS)
+        write_manifest(folder / "full.csv", [*rows, *extra], OBJECT_COLUMNS)
         print(f"{folder / 'extra.csv'}: {n_rows} images ({made} new) of train objects")
     return folder
 
