@@ -133,5 +133,6 @@ def read_family(path: Path) -> FamilyConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
-    data = family.data.model_copy(update={"path": (path.parent / family.data.path.expanduser()).resolve()})
+    data_path = (path.parent / family.data.path.expanduser()).resolve()
+    data = family.data.model_copy(update={"path": data_path})
     return family.model_copy(update={"data": data})
