@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from benchmarks.data.cache import cache_folder
 from compat.dataset import LabelledImage
 from compat.files import digest_of, write_atomic
+from compat.losses.csd import csd_loss
 from compat.losses.regression import regression_loss
-from compat.losses.relation import relation_loss
 from compat.preprocess import Pixels, Preprocess
 from server_models.augment import augmented, camera
 from server_models.config import Schedule
@@ -116,7 +116,7 @@ def main() -> None:
         wanted = targets[rows]  # (B, K)
         return {
             "regression": regression_loss(found, wanted).mean(),
-            "relation": 0.5 * relation_loss(found, wanted, wanted).mean(),
+            "relation": 0.5 * csd_loss(found, wanted, wanted).mean(),
         }
 
     net.train()

@@ -16,7 +16,20 @@ MAX_CONFIG_BYTES = 2**20
 LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
 EdgeBackbone = Literal["kin-s", "kin-m"]
 Start = Literal["starter", "imagenet", "cloud", "nothing"]
-
+TermName = Literal[
+    "regression",  # land where the gallery model lands
+    "csd",  # see the gallery's neighbourhoods as it does
+    "influence",  # be read by its frozen head
+    "synthesised",  # be read by the class means of its embeddings
+    "aml",
+    "raml",
+    "d3still",
+    "boundary",
+    "focal",  # these four see no coordinate of the gallery: baselines
+    "logit_kd",
+    "rkd",
+    "classification",
+]
 
 STARTS_OF_LITE = ("imagenet", "cloud", "nothing")
 
@@ -53,19 +66,18 @@ class CloudConfig(_Section):
     schedule: Schedule
 
 
-class LossWeights(_Section):
-    """Terms of compat/losses by weight: together they anchor a query model in its space."""
+class LossTerm(_Section):
+    """A term of compat/losses and its weight."""
 
-    regression: float = Field(default=1.0, ge=0)
-    relation: float = Field(default=0.5, ge=0)
-    influence: float = Field(default=0.1, ge=0)  # of the gallery model's frozen head
-    classification: float = Field(default=0.0, ge=0)  # of an own head: sees no gallery coordinate
+    term: TermName
+    weight: float = Field(gt=0)
 
-    @model_validator(mode="after")
-    def _some(self) -> Self:
-        if not any((self.regression, self.relation, self.influence, self.classification)):
-            raise ValueError("all loss weights are 0: nothing would be learned")
-        return self
+
+ANCHORED = (  # regression + relation + frozen head: what lands in the gallery's coordinates best
+    LossTerm(term="regression", weight=1.0),
+    LossTerm(term="csd", weight=0.5),
+    LossTerm(term="influence", weight=0.1),
+)
 
 
 class MemberConfig(_Section):
@@ -75,8 +87,16 @@ class MemberConfig(_Section):
     backbone: EdgeBackbone | LiteBackbone
     start: Start = "starter"  # weights to begin with: shipped, packaged, the trained cloud's, none
     preprocess: Preprocess
-    losses: LossWeights = LossWeights()
+    aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
+    losses: tuple[LossTerm, ...] = Field(default=ANCHORED, min_length=1)
     schedule: Schedule
+
+    @model_validator(mode="after")
+    def _each_term_once(self) -> Self:
+        named = [each.term for each in self.losses]
+        if repeated := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"losses name {repeated} twice: give each term once, with its weight")
+        return self
 
     @model_validator(mode="after")
     def _start_exists(self) -> Self:
@@ -133,6 +153,7 @@ def read_family(path: Path) -> FamilyConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
-    data_path = (path.parent / family.data.path.expanduser()).resolve()
-    data = family.data.model_copy(update={"path": data_path})
+    data = family.data.model_copy(
+        update={"path": (path.parent / family.data.path.expanduser()).resolve()}
+    )
     return family.model_copy(update={"data": data})

@@ -8,10 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compat.errors import DataError
-from compat.losses.influence import influence_loss
-from compat.losses.margin import margin_loss
-from compat.losses.regression import regression_loss
-from compat.losses.relation import relation_loss
 from compat.preprocess import Floats
 from server_models.augment import augmented, camera
 from server_models.checkpoint import save_weights
@@ -23,6 +19,7 @@ from server_models.loop import Run, batch_rows, step_seed, train
 from server_models.pixels import Decoded
 from server_models.query_net import begin, build
 from server_models.run_folder import RunFolder
+from server_models.terms import Batch, Gallery, weighted
 from server_models.train_cloud import TrainedCloud
 
 
@@ -61,7 +58,7 @@ def train_edge(
     The gallery model sees each image once, clean; the query model sees it as a camera would and is
     asked for the same embedding. So its outputs are cached, and what it regresses to never moves.
     """
-    recipe, weights = member.preprocess, member.losses
+    recipe = member.preprocess
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
     begin(net, member, cloud.net)
@@ -70,9 +67,10 @@ def train_edge(
     config = {"seed": family.seed, "dim": family.dim, **member.model_dump(mode="json")}
     digest = folder.describe(config, data_digest=data_digest)
     targets = torch.from_numpy(decoded.targets())  # (N,)
-    gallery = torch.from_numpy(anchors)  # (N, D)
+    gallery = Gallery.of(torch.from_numpy(anchors), targets, cloud.head, family.cloud.scale)
     is_gallery = torch.tensor([image.role == "gallery" for image in decoded.images])  # (N,)
-    aims = pulled_to_gallery(gallery, targets, is_gallery)  # (N, D)
+    seen = gallery.embeddings  # (N, D)
+    aims = pulled_to_gallery(seen, targets, is_gallery) if member.aim == "class" else seen
     queries = np.flatnonzero(~is_gallery.numpy())  # (Nq,)
     if not len(queries):
         raise DataError("the training split has no image of role 'query': give some that role")
@@ -91,16 +89,8 @@ def train_edge(
         pixels = augmented(decoded.pixels[rows], augment, seed=step_seed(family.seed, step))
         images = torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
         query = net(images)  # (B, D)
-        wanted = aims[rows]  # (B, D)
-        scale = family.cloud.scale
-        influence = influence_loss(query, targets[rows], cloud.head, scale=scale)  # (B,)
-        own = margin_loss(query, targets[rows], own_head.weight, scale=scale, margin=0.0)  # (B,)
-        return {
-            "regression": weights.regression * regression_loss(query, wanted).mean(),
-            "relation": weights.relation * relation_loss(query, wanted, gallery).mean(),
-            "influence": weights.influence * influence.mean(),
-            "classification": weights.classification * own.mean(),
-        }
+        batch = Batch(query, aims[rows], seen[rows], targets[rows], own_head.weight)
+        return weighted(member.losses, batch, gallery)
 
     net.train()
     train(run, losses_at)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from compat.losses.csd import csd_loss
 from compat.losses.influence import influence_loss
 from compat.losses.margin import margin_loss
 from compat.losses.regression import regression_loss
-from compat.losses.relation import relation_loss
 
 N, C, D, M = 5, 4, 6, 9
 
@@ -65,8 +65,8 @@ def test_regression_equals_its_formula(given: dict[str, Tensor]) -> None:
     assert found.tolist() == pytest.approx(wanted)
 
 
-def test_relation_equals_its_formula(given: dict[str, Tensor]) -> None:
-    found = relation_loss(
+def test_csd_equals_its_formula(given: dict[str, Tensor]) -> None:
+    found = csd_loss(
         given["query"],
         given["gallery"],
         given["anchors"],
@@ -86,14 +86,14 @@ def test_relation_equals_its_formula(given: dict[str, Tensor]) -> None:
 Term = Callable[[Tensor], Tensor]
 
 
-@pytest.mark.parametrize("name", ["margin", "influence", "regression", "relation"])
+@pytest.mark.parametrize("name", ["margin", "influence", "regression", "csd"])
 def test_gradient_is_right_and_scale_is_free(name: str, given: dict[str, Tensor]) -> None:
     labels, head, gallery = given["labels"], given["head"], given["gallery"]
     terms: dict[str, Term] = {
         "margin": lambda q: margin_loss(q, labels, head, scale=3, margin=0.1),
         "influence": lambda q: influence_loss(q, labels, head, scale=3),
         "regression": lambda q: regression_loss(q, gallery),
-        "relation": lambda q: relation_loss(q, gallery, given["anchors"], neighbours=M),
+        "csd": lambda q: csd_loss(q, gallery, given["anchors"], neighbours=M),
     }
     query = given["query"].requires_grad_()
     term = terms[name]

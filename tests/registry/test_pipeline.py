@@ -18,7 +18,7 @@ backbone = "kin-s"
 start = "nothing"
 preprocess = { size_px = 32 }
 schedule = { steps = 30, batch = 16, learning_rate = 3e-3 }
-losses = { regression = 0, relation = 0, influence = 0, classification = 1 }
+losses = [{ term = "classification", weight = 1 }]
 """
 
 

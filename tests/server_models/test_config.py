@@ -34,10 +34,25 @@ def test_a_mistake_is_named(
         read_family(tmp_path / "bad.toml")
 
 
-def test_all_weights_zero_is_refused(shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("losses", "named"),
+    [
+        ("[]", "losses"),
+        (
+            '[{ term = "regresion", weight = 1 }]',
+            "losses.0.term: Input should be 'regression', 'csd'",
+        ),
+        ('[{ term = "csd", weight = 0 }]', "losses.0.weight"),
+        (
+            '[{ term = "csd", weight = 1 }, { term = "csd", weight = 2 }]',
+            "give each term once",
+        ),
+    ],
+)
+def test_losses_are_known_terms_with_a_weight(
+    shapes: Path, tmp_path: Path, losses: str, named: str
+) -> None:
     text = (shapes / "shapes.toml").read_text()
-    (tmp_path / "bad.toml").write_text(
-        text + "losses = { regression = 0, relation = 0, influence = 0 }\n"
-    )
-    with pytest.raises(ConfigError, match="nothing would be learned"):
+    (tmp_path / "bad.toml").write_text(f"{text}losses = {losses}\n")
+    with pytest.raises(ConfigError, match=named):
         read_family(tmp_path / "bad.toml")

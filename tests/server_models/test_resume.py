@@ -82,5 +82,5 @@ def test_another_seed_is_another_model(
 
 def test_a_run_says_what_made_it(unbroken: Family) -> None:
     described = json.loads((unbroken.folder("edge").path / "run.json").read_text())
-    assert described["config"]["losses"]["regression"] == 1.0
+    assert described["config"]["losses"][0] == {"term": "regression", "weight": 1.0}
     assert {"data_digest", "code_digest", "torch"} <= described.keys()

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def relation_loss(
+def csd_loss(
     query: Tensor,
     gallery: Tensor,
     anchors: Tensor,

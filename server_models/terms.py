@@ -1,0 +1,95 @@
+"""What a query model is pulled on: the terms of `compat.losses` by the names of a TOML.
+
+A term sees the batch's query embeddings and what the frozen gallery model says of the same images.
+Those in `NEEDS_HEAD` read the gallery model's own classifier: a model that is only a file or a
+table of vectors has none, and then a head is synthesised from the class means of its vectors.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from compat.losses.aml import aml_loss
+from compat.losses.boundary import boundary_loss, class_radii
+from compat.losses.csd import csd_loss
+from compat.losses.d3still import d3still_loss
+from compat.losses.focal import focal_weights, logit_matching
+from compat.losses.influence import influence_loss
+from compat.losses.logit_kd import logit_kd_loss
+from compat.losses.margin import margin_loss
+from compat.losses.raml import raml_loss
+from compat.losses.regression import regression_loss
+from compat.losses.rkd import rkd_loss
+from compat.losses.synthesised import synthesised_head
+from server_models.config import LossTerm, TermName
+
+NEEDS_HEAD: frozenset[TermName] = frozenset(("influence", "logit_kd", "focal"))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the frozen gallery model says of the training images."""
+
+    embeddings: Tensor  # (M, D)
+    labels: Tensor  # (M,) int64
+    head: Tensor  # (C, D) its classifier, or one synthesised from its embeddings
+    centres: Tensor  # (C, D) mean direction of each class
+    radii: Tensor  # (C,) 1 - cos of the outermost embedding of each class
+    scale: float  # of the cosines in a softmax
+
+    @classmethod
+    def of(cls, embeddings: Tensor, labels: Tensor, head: Tensor | None, scale: float) -> "Gallery":
+        classes = int(labels.max()) + 1 if head is None else len(head)
+        centres = synthesised_head(embeddings, labels, classes=classes)
+        radii = class_radii(embeddings, labels, centres)
+        used = centres if head is None else head
+        return cls(embeddings, labels, used, centres, radii, scale)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step: query embeddings with grad, and where they should land."""
+
+    query: Tensor  # (B, D)
+    aims: Tensor  # (B, D)
+    seen: Tensor  # (B, D) what the gallery model says of the same images
+    labels: Tensor  # (B,) int64
+    own_head: Tensor  # (C, D) of the query model, trained beside it
+
+
+def _logits(embeddings: Tensor, head: Tensor, scale: float) -> Tensor:
+    """(B, D), (C, D) -> (B, C)."""
+    return scale * F.linear(F.normalize(embeddings), F.normalize(head))
+
+
+def _focal(batch: Batch, gallery: Gallery) -> Tensor:
+    old = _logits(batch.seen, gallery.head, gallery.scale)
+    new = _logits(batch.query, batch.own_head, gallery.scale)
+    return focal_weights(old, batch.labels) * logit_matching(new, old)
+
+
+TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
+    "regression": lambda b, g: regression_loss(b.query, b.aims),
+    "csd": lambda b, g: csd_loss(b.query, b.aims, g.embeddings),
+    "influence": lambda b, g: influence_loss(b.query, b.labels, g.head, scale=g.scale),
+    "synthesised": lambda b, g: influence_loss(b.query, b.labels, g.centres, scale=g.scale),
+    "aml": lambda b, g: aml_loss(b.query, g.embeddings, b.labels, g.labels),
+    "raml": lambda b, g: raml_loss(b.query, b.aims),
+    "d3still": lambda b, g: d3still_loss(b.query, b.aims, g.embeddings),
+    "boundary": lambda b, g: boundary_loss(b.query, b.labels, g.centres, g.radii),
+    "classification": lambda b, g: margin_loss(
+        b.query, b.labels, b.own_head, scale=g.scale, margin=0.0
+    ),
+    "logit_kd": lambda b, g: logit_kd_loss(
+        _logits(b.query, b.own_head, g.scale), _logits(b.seen, g.head, g.scale)
+    ),
+    "rkd": lambda b, g: rkd_loss(b.query, b.aims),
+    "focal": _focal,
+}
+
+
+def weighted(terms: Sequence[LossTerm], batch: Batch, gallery: Gallery) -> dict[str, Tensor]:
+    """Name -> weight * mean over the batch, (): what a step sums."""
+    return {each.term: each.weight * TERMS[each.term](batch, gallery).mean() for each in terms}
