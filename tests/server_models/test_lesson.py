@@ -2,7 +2,7 @@
 
 import torch
 
-from server_models.train_edge import pulled_to_gallery
+from server_models.lesson import pulled_to_gallery
 
 
 def test_a_query_is_pulled_half_way_to_its_class_in_the_gallery() -> None:

@@ -1,0 +1,96 @@
+"""What a query model is taught: images as a camera sees them, and where each one should land."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compat.errors import DataError
+from compat.preprocess import Floats, Preprocess
+from server_models.augment import augmented, camera
+from server_models.config import FamilyConfig, MemberConfig
+from server_models.loop import batch_rows, step_seed
+from server_models.pixels import Decoded
+from server_models.terms import Batch, Gallery, weighted
+from server_models.train_cloud import TrainedCloud
+
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def pulled_to_gallery(anchors: Tensor, targets: Tensor, is_gallery: Tensor) -> Tensor:
+    """Where each image should land: half-way from its own embedding to its class in the gallery.
+
+    (N, D) rows of L2 norm 1, (N,) int64, (N,) bool -> (N, D) rows of L2 norm 1. A query's own
+    embedding by the cloud model is noisy; what it has to find are the gallery images of its class.
+    A class without gallery images is pulled to the mean of all its images.
+    """
+    centres = torch.empty(int(targets.max()) + 1, anchors.shape[1])  # (C, D)
+    for label in sorted(set(targets.tolist())):
+        of_class = targets == label
+        shown = of_class & is_gallery
+        centres[label] = anchors[shown if shown.any() else of_class].mean(0)
+    return F.normalize(anchors + F.normalize(centres[targets]))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The training side of one family, ready for one member.
+
+    The gallery model sees each image once, clean; the query model sees it as a camera would and is
+    asked for the same embedding. So its outputs are cached, and what it regresses to never moves.
+    """
+
+    seed: int
+    member: MemberConfig
+    gallery: Gallery
+    targets: Tensor  # (N,) int64
+    aims: Tensor  # (N, D)
+    queries: Rows  # (Nq,) which images a phone could have taken: all that the model learns on
+
+    @classmethod
+    def of(
+        cls,
+        family: FamilyConfig,
+        member: MemberConfig,
+        decoded: Decoded,
+        cloud: TrainedCloud,
+        anchors: Floats,
+    ) -> "Lesson":
+        """Args: see `server_models.train_edge.train_edge`. Raises DataError without queries."""
+        targets = torch.from_numpy(decoded.targets())  # (N,)
+        seen = torch.from_numpy(anchors)  # (N, D)
+        is_gallery = torch.tensor([image.role == "gallery" for image in decoded.images])  # (N,)
+        queries = np.flatnonzero(~is_gallery.numpy())  # (Nq,)
+        if not len(queries):
+            raise DataError("the training split has no image of role 'query': give some that role")
+        return cls(
+            seed=family.seed,
+            member=member,
+            gallery=Gallery.of(seen, targets, cloud.head, family.cloud.scale),
+            targets=targets,
+            aims=pulled_to_gallery(seen, targets, is_gallery) if member.aim == "class" else seen,
+            queries=queries,
+        )
+
+    @cached_property
+    def _camera(self) -> nn.Module:
+        return camera()
+
+    def rows_at(self, step: int, batch: int) -> Rows:
+        """Which images step ``step`` sees: (B,)."""
+        return self.queries[batch_rows(self.seed, step, batch, len(self.queries))]
+
+    def images_at(self, step: int, rows: Rows, decoded: Decoded, recipe: Preprocess) -> Tensor:
+        """(B, 3, S, S) float32 normalised, a function of (seed, step)."""
+        pixels = augmented(decoded.pixels[rows], self._camera, seed=step_seed(self.seed, step))
+        return torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)
+
+    def losses(self, query: Tensor, rows: Rows, own_head: Tensor) -> Mapping[str, Tensor]:
+        """(B, D), (B,), (C, D) -> () terms to sum."""
+        seen = self.gallery.embeddings[rows]  # (B, D)
+        batch = Batch(query, self.aims[rows], seen, self.targets[rows], own_head)
+        return weighted(self.member.losses, batch, self.gallery)
