@@ -1,55 +1,44 @@
 """Edge networks: inverted residuals with ReLU6, the operators that int8 and phones like best."""
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
+from server_models.architecture import Architecture, Layer
 from server_models.config import EdgeBackbone
 
 
-@dataclass(frozen=True)
-class Stage:
-    """``repeats`` inverted residuals; the first one strides."""
-
-    expand: int
-    channels: int
-    repeats: int
-    stride: int
-    kernel: int = 3
+def _stage(expand: int, channels: int, repeats: int, stride: int) -> tuple[Layer, ...]:
+    """``repeats`` layers; the first one strides."""
+    return tuple(
+        Layer(expand=expand, channels=channels, stride=stride if turn == 0 else 1)
+        for turn in range(repeats)
+    )
 
 
-@dataclass(frozen=True)
-class EdgeSpec:
-    """A network by its numbers."""
-
-    stem: int
-    stages: tuple[Stage, ...]
-    features: int  # width of the feature vector
-
-
-SPECS: dict[EdgeBackbone, EdgeSpec] = {
-    # about 2.4 M MACs at 64 px
-    "kin-s": EdgeSpec(
+SPECS: dict[EdgeBackbone, Architecture] = {
+    # 2.4 M MACs
+    "kin-s": Architecture(
         stem=8,
-        stages=(
-            Stage(3, 12, 2, 2),
-            Stage(4, 20, 2, 2),
-            Stage(3, 40, 2, 2),
-            Stage(4, 56, 2, 1),
+        layers=(
+            *_stage(3, 12, 2, 2),
+            *_stage(4, 20, 2, 2),
+            *_stage(3, 40, 2, 2),
+            *_stage(4, 56, 2, 1),
         ),
         features=512,
+        size_px=64,
     ),
-    # about 12 M MACs at 96 px
-    "kin-m": EdgeSpec(
+    # 13 M MACs
+    "kin-m": Architecture(
         stem=16,
-        stages=(
-            Stage(1, 8, 1, 1),
-            Stage(4, 16, 2, 2),
-            Stage(5, 24, 3, 2),
-            Stage(5, 48, 4, 2),
-            Stage(5, 96, 3, 2),
+        layers=(
+            *_stage(1, 8, 1, 1),
+            *_stage(4, 16, 2, 2),
+            *_stage(5, 24, 3, 2),
+            *_stage(5, 48, 4, 2),
+            *_stage(5, 96, 3, 2),
         ),
         features=768,
+        size_px=96,
     ),
 }
 
@@ -84,17 +73,15 @@ class InvertedResidual(nn.Module):
 class EdgeNet(nn.Module):
     """(N, 3, S, S) float32 normalised -> (N, D) raw embedding; the embedder gives it norm 1."""
 
-    def __init__(self, spec: EdgeSpec, dim: int) -> None:
+    def __init__(self, spec: Architecture, dim: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [_conv(3, spec.stem, 3, stride=2), nn.ReLU6(inplace=True)]
         into = spec.stem
-        for stage in spec.stages:
-            for turn in range(stage.repeats):
-                stride = stage.stride if turn == 0 else 1
-                layers.append(
-                    InvertedResidual(into, stage.channels, stride, stage.expand, stage.kernel)
-                )
-                into = stage.channels
+        for layer in spec.layers:
+            layers.append(
+                InvertedResidual(into, layer.channels, layer.stride, layer.expand, layer.kernel)
+            )
+            into = layer.channels
         self.trunk = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.widen = nn.Sequential(nn.Linear(into, spec.features), nn.ReLU6())  # cheap once pooled
