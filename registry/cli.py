@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("demo")(cli_family.demo)
 app.command("train")(cli_family.train)
+app.command("search-arch")(cli_family.search_arch)
 app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
 app.command("publish")(cli_family.publish)

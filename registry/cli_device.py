@@ -92,19 +92,19 @@ def embed(
 ) -> None:
     """Embed photos with the active release: to a .npy file, or as JSON."""
     import numpy as np
-    from rich.console import Console
     from rich.progress import track
 
     from compat.errors import UsageError
     from compat.files import write_atomic
     from compat.images import read_image
+    from compat.terminal import STDERR
     from edge.device import Device
 
     if out is None and not as_json:
         raise UsageError("say where the embeddings go: --out FILE.npy or --json")
     device = Device(home)
     active, embedder = device.active(), device.embedder()
-    shown = track(photos, "embedding", console=Console(stderr=True), transient=True)
+    shown = track(photos, "embedding", console=STDERR, transient=True)
     tensors = (embedder.preprocess.tensor(read_image(photo), str(photo)) for photo in shown)
     rows = np.concatenate([embedder.embed(tensor[None]) for tensor in tensors])  # (N, D)
     if out is not None:

@@ -38,6 +38,26 @@ def train(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
 
 
 @exits
+def search_arch(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
+    """Search edge networks for the family's cloud model; goes on from where it was stopped."""
+    config, workspace = _open(family, out)
+    from registry.searching import search_architecture
+
+    best = search_architecture(config, workspace)
+    rows = [
+        {
+            "name": each.member.name,
+            "macs": each.macs,
+            "self_map": round(each.judged.self_map, 4),
+            "cross_map": round(each.judged.cross_map, 4),
+        }
+        for each in best
+    ]
+    folder = str(workspace.root / "search")
+    _say({"search": folder, "retrained": rows}, as_json)
+
+
+@exits
 def export(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
     """Export the trained models to ONNX and TFLite, in every precision."""
     config, workspace = _open(family, out)

@@ -29,17 +29,17 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Embed the gallery images of a data set; the old gallery serves until the new one is whole."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from compat.dataset import read_dataset
+    from compat.terminal import STDERR
     from edge.embedder import open_embedder
     from registry.gallery_build import build_from_dataset
     from registry.local_release import LocalRelease
 
     with (
         TemporaryDirectory(prefix="kinspace-") as scratch,
-        Progress(console=Console(stderr=True)) as bar,
+        Progress(console=STDERR) as bar,
     ):
         release = LocalRelease(registry, family, Path(scratch), root=root)
         manifest, artifact = release.manifest, release.cloud_artifact

@@ -18,6 +18,7 @@ from compat.manifest import Artifact, Blob, Member, Model
 from compat.report import MAX_REPORT_BYTES, ArtifactTiming, Policy, Report, Timing
 from compat.report_page import render_page
 from compat.space import EmbeddingSpace
+from compat.terminal import STDERR
 from compat.verification import Subject, verify
 from edge.embedder import open_embedder
 from edge.footprint import measure
@@ -53,7 +54,7 @@ def judge_candidate(
     )
     folders = [CandidateFolder(workspace.artifacts / name) for name in (cloud, *members)]
     subjects = [each for folder in folders for each in _subjects(folder, space)]
-    with Progress(transient=True) as bar:
+    with Progress(transient=True, console=STDERR) as bar:
         timing = _timing(bar, folders, space)
         shown = bar.add_task("verify")
 

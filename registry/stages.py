@@ -6,6 +6,7 @@ import numpy as np
 from rich.progress import Progress
 
 from compat.preprocess import Floats
+from compat.terminal import STDERR
 from registry.candidate import CandidateFolder
 from registry.workspace import Workspace
 from server_models.config import FamilyConfig, MemberConfig
@@ -72,7 +73,7 @@ def _export_member(family: Family, member: MemberConfig, workspace: Workspace) -
     net, recipe = family.member(member), member.preprocess
     folder = CandidateFolder(workspace.artifacts / member.name)
     calibration = _calibration(family, member)
-    with Progress(transient=True) as bar:
+    with Progress(transient=True, console=STDERR) as bar:
         shown = bar.add_task(f"export {member.name}")
 
         def progress(label: str, done: int, total: int) -> None:

@@ -11,6 +11,7 @@ from compat.files import read_bounded
 from compat.preprocess import Preprocess
 from compat.report import Policy
 from compat.space import EmbeddingSpace, Name
+from server_models.architecture import Architecture, SearchSpace
 
 MAX_CONFIG_BYTES = 2**20
 LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
@@ -84,7 +85,7 @@ class MemberConfig(_Section):
     """A query model."""
 
     name: Name
-    backbone: EdgeBackbone | LiteBackbone
+    backbone: EdgeBackbone | LiteBackbone | Architecture
     start: Start = "starter"  # weights to begin with: shipped, packaged, the trained cloud's, none
     preprocess: Preprocess
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
@@ -100,12 +101,31 @@ class MemberConfig(_Section):
 
     @model_validator(mode="after")
     def _start_exists(self) -> Self:
-        known = (
-            ("starter", "nothing") if self.backbone in get_args(EdgeBackbone) else STARTS_OF_LITE
-        )
+        known: tuple[str, ...]
+        if isinstance(self.backbone, Architecture):
+            known, what = ("nothing",), "an architecture of your own"
+        elif self.backbone in get_args(EdgeBackbone):
+            known, what = ("starter", "nothing"), self.backbone
+        else:
+            known, what = STARTS_OF_LITE, self.backbone
         if self.start not in known:
-            raise ValueError(f"{self.backbone} cannot start from {self.start!r}, only from {known}")
+            raise ValueError(f"{what} cannot start from {self.start!r}, only from {known}")
         return self
+
+
+class SearchConfig(_Section):
+    """Which edge network to take: a supernet trained once, an evolution over its slices."""
+
+    space: SearchSpace = SearchSpace()
+    max_macs: int = Field(gt=0)  # of one image
+    cost: Literal["macs", "latency"] = "macs"  # latency: measured on ONNX Runtime on this machine
+    reward: Literal["R1", "R2", "R3"] = "R3"  # self, cross, self * cross: mAP on held-out classes
+    warm_up_steps: int = Field(default=200, ge=0)  # whole width, mean of all kernels, no sampling
+    schedule: Schedule  # of the supernet, warm-up included
+    population: int = Field(default=50, ge=4)
+    generations: int = Field(default=20, ge=1)
+    retrain: int = Field(default=5, ge=0)  # the best ones, from scratch, by `member`
+    member: str  # the member of this family whose losses, recipe and schedule are used
 
 
 class FamilyConfig(_Section):
@@ -120,12 +140,15 @@ class FamilyConfig(_Section):
     cloud: CloudConfig
     members: tuple[MemberConfig, ...] = Field(min_length=1)
     policy: Policy = Policy()
+    search: SearchConfig | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         names = [self.cloud.name, *(member.name for member in self.members)]
         if len(set(names)) != len(names):
             raise ValueError(f"model names repeat: {names}")
+        if self.search and self.search.member not in names[1:]:
+            raise ValueError(f"search.member must be one of {names[1:]}, not {self.search.member}")
         for member in self.members:
             if member.start == "cloud" and member.backbone != self.cloud.backbone:
                 raise ValueError(

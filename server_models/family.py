@@ -14,6 +14,7 @@ from compat.dataset import Dataset, read_dataset
 from compat.embedding import unit_rows
 from compat.files import write_atomic
 from compat.preprocess import Floats, Pixels, Preprocess
+from compat.terminal import STDERR
 from server_models.checkpoint import load_weights, read_weights
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.edge_net import EdgeNet
@@ -28,15 +29,24 @@ from server_models.train_edge import train_edge
 EMBED_BATCH = 64
 
 
-def embed_all(net: nn.Module, recipe: Preprocess, pixels: Pixels, *, title: str) -> Floats:
-    """(N, S, S, 3) uint8 -> (N, D) float32 by the training framework, rows of L2 norm 1."""
+def embed_all(net: nn.Module, recipe: Preprocess, pixels: Pixels, *, title: str = "") -> Floats:
+    """(N, S, S, 3) uint8 -> (N, D) float32 by the training framework, rows of L2 norm 1.
+
+    A ``title`` shows progress.
+    """
     net.eval()
     rows = []
     with torch.inference_mode():
-        for start in track(range(0, len(pixels), EMBED_BATCH), title, transient=True):
+        for start in track(
+            range(0, len(pixels), EMBED_BATCH),
+            title,
+            transient=True,
+            disable=not title,
+            console=STDERR,
+        ):
             batch = torch.from_numpy(recipe.normalised(pixels[start : start + EMBED_BATCH]))
             rows.append(net(batch.permute(0, 3, 1, 2)).numpy())  # (B, D)
-    return unit_rows(np.concatenate(rows), title)
+    return unit_rows(np.concatenate(rows), title or "embeddings")
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Family:
             member,
             decoded,
             self.cloud(),
-            anchors=read_array(self._anchors),
+            anchors=self.anchors(),
             data_digest=self.dataset.digest,
             folder=self.folder(member.name),
         )
@@ -93,6 +103,10 @@ class Family:
         whole = nn.ModuleDict({"net": net, "head": NormalisedHead(*head.shape)})
         load_weights(weights, whole)
         return TrainedCloud(net.eval(), head)
+
+    def anchors(self) -> Floats:
+        """(N, D): what the gallery model says of the training images, clean, in their order."""
+        return read_array(self._anchors)
 
     def member(self, member: MemberConfig) -> EdgeNet | LiteNet:
         """A trained query model."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from compat.errors import KinspaceError
+from compat.terminal import STDERR
 from server_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from server_models.config import Schedule
 from server_models.run_folder import RunFolder
@@ -68,7 +69,7 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
     steps = run.schedule.steps
     with (
         closing(run.folder.log_from(first)) as log,
-        Progress(*columns, shown_loss, TimeRemainingColumn()) as bar,
+        Progress(*columns, shown_loss, TimeRemainingColumn(), console=STDERR) as bar,
     ):
         shown = bar.add_task(run.title, total=steps, completed=first, loss=float("nan"))
         for step in range(first, steps):

@@ -13,6 +13,7 @@ from compat.dataset import Dataset, LabelledImage
 from compat.errors import DataError, ImageError
 from compat.images import decode, read_image
 from compat.preprocess import Pixels, Preprocess
+from compat.terminal import STDERR
 
 NAMED_AT_MOST = 20
 T = TypeVar("T")
@@ -74,4 +75,7 @@ def _each(
             return str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(track(pool.map(one, images), title, total=len(images), transient=True))
+        shown = track(
+            pool.map(one, images), title, total=len(images), transient=True, console=STDERR
+        )
+        return list(shown)

@@ -1,5 +1,6 @@
 """A member's network: built by the name of its backbone, begun with the weights it asks for."""
 
+from server_models.architecture import Architecture
 from server_models.config import MemberConfig
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.lite_net import LiteNet
@@ -8,6 +9,8 @@ from server_models.starters import load_starter
 
 def build(member: MemberConfig, dim: int) -> EdgeNet | LiteNet:
     """(N, 3, S, S) -> (N, D), with random weights."""
+    if isinstance(member.backbone, Architecture):
+        return EdgeNet(member.backbone, dim)
     if member.backbone == "kin-s" or member.backbone == "kin-m":
         return EdgeNet(SPECS[member.backbone], dim)
     return LiteNet(member.backbone, dim)
@@ -16,7 +19,7 @@ def build(member: MemberConfig, dim: int) -> EdgeNet | LiteNet:
 def begin(net: EdgeNet | LiteNet, member: MemberConfig, cloud: LiteNet) -> None:
     """Fill ``net`` with what ``member.start`` names; `FamilyConfig` has checked that it fits."""
     if isinstance(net, EdgeNet) and member.start == "starter":
-        load_starter(member.backbone, net)
+        load_starter(str(member.backbone), net)
     elif isinstance(net, LiteNet) and member.start == "imagenet":
         net.load_imagenet()
     elif isinstance(net, LiteNet) and member.start == "cloud":
