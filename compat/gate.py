@@ -1,10 +1,12 @@
 """Decide whether an artifact may be published: measurements in, a verdict in words out.
 
 Pure: no model, file or clock in here, so a report that arrives from elsewhere can be judged again
-and its verdicts compared. The point estimate decides; the interval stands beside it. A comparison
-with NaN is a refusal.
+and its verdicts compared. In the built-in rules, which are the papers', the point estimate decides
+and the interval stands beside it; in a team's own rules the interval decides (docs/adr/0006). A
+comparison with NaN is a refusal.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,23 +15,70 @@ import numpy.typing as npt
 from compat.costs import is_compatible
 from compat.embedding import unit_rows
 from compat.parity import mean_pairwise_cosine
-from compat.report import ArtifactEvidence, Policy, Retrieval, Verdict
+from compat.policy import Outcome, Policy
+from compat.report import ArtifactEvidence, ArtifactTiming, Retrieval, Verdict
+from compat.rules import apply, measures_of
 
 MAX_PAIRWISE_COSINE = 0.9999  # above, all embeddings are one point within the noise of int8
 MAX_NORM_ERROR = 1e-3  # of L2 norm 1: an embedder normalises
 
 
-def judge(evidence: ArtifactEvidence, paragon: Retrieval, policy: Policy) -> Verdict:
-    """The verdict on one artifact; whatever verdict ``evidence`` carries is not looked at."""
+def judge(
+    evidence: ArtifactEvidence,
+    paragon: Retrieval,
+    policy: Policy,
+    timing: ArtifactTiming | None = None,
+) -> Verdict:
+    """The verdict on one artifact; whatever verdict ``evidence`` carries is not looked at.
+
+    Raises:
+        ConfigError: a rule of the policy names a measure that the report does not have.
+    """
     compatible = is_compatible(
         cross_test=evidence.cross_test.map.value, self_test=evidence.self_test.map.value
     )
-    reasons = [
-        *([] if compatible or not policy.require_compatibility_rule else [_incompatible(evidence)]),
-        *_too_far_below(paragon, evidence.cross_test, policy),
-        *_unlike_training(evidence, policy),
+    built_in = {
+        "compatibility": [] if compatible else [_incompatible(evidence)],
+        "near-paragon": _too_far_below(paragon, evidence.cross_test, policy),
+        "parity": _unlike_training(evidence, policy),
+    }
+    if not policy.require_compatibility_rule:
+        del built_in["compatibility"]
+    found = [
+        Outcome(rule=rule, status="failed" if words else "passed", words="; ".join(words))
+        for rule, words in built_in.items()
     ]
-    return Verdict(compatible=compatible, admitted=not reasons, reasons=tuple(reasons))
+    found += _by_own_rules(evidence, policy, timing)
+    outcomes = tuple(_overridden(outcome, policy) for outcome in found)
+    reasons = tuple(each.words for each in outcomes if not each.admits)
+    return Verdict(compatible=compatible, admitted=not reasons, reasons=reasons, outcomes=outcomes)
+
+
+def _by_own_rules(
+    evidence: ArtifactEvidence, policy: Policy, timing: ArtifactTiming | None
+) -> Iterator[Outcome]:
+    """What the team's own rules say of this artifact."""
+    mine = [
+        rule
+        for rule in policy.rules
+        if rule.selects(
+            member=evidence.member, runtime=evidence.runtime, precision=evidence.precision
+        )
+    ]
+    if not mine:
+        return
+    measures = dict(measures_of(evidence))
+    measures |= dict(measures_of(timing, "timing"))
+    for rule in mine:
+        yield apply(rule, measures)
+
+
+def _overridden(outcome: Outcome, policy: Policy) -> Outcome:
+    """A rule that does not pass and for which somebody answers."""
+    override = policy.override_of(outcome.rule)
+    if outcome.admits or override is None:
+        return outcome
+    return outcome.model_copy(update={"status": "overridden", "override": override})
 
 
 def _incompatible(evidence: ArtifactEvidence) -> str:
@@ -61,16 +110,21 @@ def _too_far_below(paragon: Retrieval, cross: Retrieval, policy: Policy) -> list
 
 
 def _unlike_training(evidence: ArtifactEvidence, policy: Policy) -> list[str]:
-    needed = policy.min_parity_cosine.get(evidence.precision)
-    if needed is None:
-        return [f"the policy sets no parity bound for {evidence.precision}"]
-    worst = evidence.parity.cosine_min
-    if worst >= needed:
-        return []
+    """Float files compute the same function, so their worst image is bound; int8 ones do not.
+
+    There one odd image says little and the mean is bound: retrieval decides (docs/adr/0006).
+    """
+    precision, parity = evidence.precision, evidence.parity
+    worst = policy.min_parity_cosine.get(precision)
+    mean = policy.min_mean_parity_cosine.get(precision)
+    if worst is None and mean is None:
+        return [f"the policy sets no parity bound for {precision}"]
+    bounds = (("at worst", parity.cosine_min, worst), ("in the mean", parity.cosine_mean, mean))
     return [
-        f"parity cosine with the trained weights is {worst:.4f} at worst (mean "
-        f"{evidence.parity.cosine_mean:.4f}), {evidence.precision} needs {needed:g}: the exported "
-        "file computes another function"
+        f"parity cosine with the trained weights is {found:.4f} {which}, {precision} needs "
+        f"{needed:g}: the exported file computes another function"
+        for which, found, needed in bounds
+        if needed is not None and not found >= needed
     ]
 
 

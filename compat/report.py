@@ -5,18 +5,17 @@ a rerun; ``timing`` holds what depends on the machine and the moment. The JSON S
 in docs/schema and made by ``kinspace report schema``.
 """
 
-from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
+from compat.policy import Outcome, Policy
 from compat.report_parts import Estimate, Part
 from compat.space import EmbeddingSpace, Name
 
 MAX_REPORT_BYTES = 16 * 2**20
-_PARITY: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.9}
 
 
 class Retrieval(Part):
@@ -25,6 +24,9 @@ class Retrieval(Part):
     hit_rate_at_1: Estimate = Field(alias="hit_rate@1")
     hit_rate_at_10: Estimate = Field(alias="hit_rate@10")
     map: Estimate
+    recall_at_10: Estimate = Field(alias="recall@10")
+    r_precision: Estimate
+    map_at_r: Estimate = Field(alias="map@r")
 
 
 class Differences(Part):
@@ -33,6 +35,31 @@ class Differences(Part):
     hit_rate_at_1: Estimate = Field(alias="hit_rate@1")
     hit_rate_at_10: Estimate = Field(alias="hit_rate@10")
     map: Estimate
+
+
+class Resolvable(Part):
+    """The true difference that this test set shows with 80% power at 5%, two-sided."""
+
+    hit_rate_at_1: float = Field(alias="hit_rate@1")
+    hit_rate_at_10: float = Field(alias="hit_rate@10")
+    map: float
+
+
+class Acceptance(Part):
+    """A score threshold chosen on the paragon and kept for this query model: does it hold?"""
+
+    threshold: float  # of cosine
+    paragon_far: float  # false accepts / impostor pairs, what the threshold was chosen for
+    paragon_tar: float
+    far: float  # of this query model, same threshold
+    tar: float
+
+
+class EmbeddingError(Part):
+    """How far embeddings are from the trained weights', in units that retrieval feels."""
+
+    margin_normalised: Estimate  # ||q - ref|| / the reference's margin, best right to best wrong
+    centred: Estimate  # ||q - ref|| / the reference's distance from the mean embedding
 
 
 class Parity(Part):
@@ -47,6 +74,7 @@ class Flips(Part):
     """Queries that the paragon answers at rank 1 and this member does not (arXiv:2011.09161)."""
 
     flips: int
+    positive_flips: int  # right here, wrong by the paragon
     negative_flip_rate: Estimate  # flips / all counted queries
     relative_nfr: float | None  # NFR / ((1 - error of paragon) * error of member); None if 0 / 0
 
@@ -57,6 +85,7 @@ class Verdict(Part):
     compatible: bool  # the compatibility rule: M(q, g) > M(q, q) in mAP
     admitted: bool
     reasons: tuple[str, ...]  # of a refusal; empty when admitted
+    outcomes: tuple[Outcome, ...] = ()  # rule by rule
 
 
 class ArtifactEvidence(Part):
@@ -75,7 +104,13 @@ class ArtifactEvidence(Part):
     cross_minus_self: Differences
     cross_minus_paragon: Differences
     overlap_at_10: Estimate = Field(alias="overlap@10")  # of the cloud's own ten, how many are here
+    rank_biased_overlap: Estimate  # the same rankings, the first places weighing most
     flips: Flips
+    acceptance: Acceptance | None  # None: too few impostor pairs to choose a threshold on
+    embedding_error: EmbeddingError
+    resolvable: Resolvable  # of the differences with the paragon
+    cross_above_self_p: float  # permutation test in mAP, Holm-adjusted over the artifacts
+    amortised_macs: float  # for one query a gallery item: (c_g + c_q) / 2
     verdict: Verdict
 
     @property
@@ -121,14 +156,6 @@ class Evidence(Part):
     classes: int
 
 
-class Policy(Part):
-    """The rules of the gate, all of them."""
-
-    min_cross_to_paragon: float = 0.9  # of hit_rate@10
-    min_parity_cosine: Mapping[Precision, float] = Field(default=_PARITY)
-    require_compatibility_rule: bool = True
-
-
 class ArtifactTiming(Part):
     """What one artifact costs on the machine that verified it, one thread."""
 
@@ -164,6 +191,12 @@ class Report(Part):
     @property
     def admitted(self) -> tuple[ArtifactEvidence, ...]:
         return tuple(each for each in self.artifacts if each.verdict.admitted)
+
+    @property
+    def refused(self) -> tuple[ArtifactEvidence | UnmeasuredArtifact, ...]:
+        judged: tuple[ArtifactEvidence | UnmeasuredArtifact, ...]
+        judged = (*self.artifacts, *self.unmeasured)
+        return tuple(each for each in judged if not each.verdict.admitted)
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json", by_alias=True))

@@ -14,32 +14,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compat.bench import Bench
+from compat.costs import amortised_cost
 from compat.embedding import Embedder, embed_pixels
+from compat.embedding_error import centred_error, margin_normalised_error, margins
 from compat.errors import DataError, KinspaceError, RefusedError, UsageError
 from compat.evidence import EvidenceSet, Progress, SidePixels, decode_all, silent
-from compat.flips import count_flips
 from compat.gate import find_defects, judge
 from compat.manifest import Precision, Runtime
-from compat.overlap import TopItems, overlap_at_k, top_items
+from compat.overlap import overlap_at_k, rank_biased_overlap, top_items
 from compat.parity import measure_parity
+from compat.policy import Policy
 from compat.preprocess import Floats, Pixels
 from compat.report import (
     ArtifactEvidence,
     CloudEvidence,
-    Differences,
+    EmbeddingError,
     Evidence,
-    Flips,
-    Policy,
     Report,
     Retrieval,
     Timing,
     UnmeasuredArtifact,
     Verdict,
 )
-from compat.retrieval import RetrievalPerQuery, retrieval_per_query
-from compat.scores import Relevance
+from compat.retrieval import retrieval_per_query
 from compat.space import EmbeddingSpace
-from compat.statistics import mean_interval, paired_difference_interval
+from compat.statistics import (
+    holm,
+    mean_interval,
+    paired_permutation_test,
+)
 
 _UNJUDGED = Verdict(compatible=False, admitted=False, reasons=("not judged",))
 
@@ -61,50 +65,6 @@ class Subject:
     @property
     def label(self) -> str:
         return f"{self.name} {self.runtime}/{self.precision}"
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """What every artifact of a family is measured against."""
-
-    relevance: Relevance
-    classes: tuple[str, ...]  # (Q,) label of each query: what intervals resample whole
-    gallery: Floats  # (G, D) by the cloud model
-    paragon: RetrievalPerQuery  # M(g, g)
-    top_ten: TopItems  # of the cloud model's own queries
-
-    def retrieval(self, tested: RetrievalPerQuery) -> Retrieval:
-        return Retrieval.model_validate(
-            {
-                "hit_rate@1": mean_interval(tested.hit_rate_at_1, self.classes),
-                "hit_rate@10": mean_interval(tested.hit_rate_at_10, self.classes),
-                "map": mean_interval(tested.average_precision, self.classes),
-            }
-        )
-
-    def differences(self, a: RetrievalPerQuery, b: RetrievalPerQuery) -> Differences:
-        """a - b, query by query."""
-        classes = self.classes
-        return Differences.model_validate(
-            {
-                "hit_rate@1": paired_difference_interval(a.hit_rate_at_1, b.hit_rate_at_1, classes),
-                "hit_rate@10": paired_difference_interval(
-                    a.hit_rate_at_10, b.hit_rate_at_10, classes
-                ),
-                "map": paired_difference_interval(
-                    a.average_precision, b.average_precision, classes
-                ),
-            }
-        )
-
-    def flips(self, cross_test: RetrievalPerQuery) -> Flips:
-        """Against the paragon, at rank 1."""
-        counts = count_flips(self.paragon.hit_rate_at_1, cross_test.hit_rate_at_1)
-        return Flips(
-            flips=counts.negative,
-            negative_flip_rate=mean_interval(counts.negative_per_query, self.classes),
-            relative_nfr=counts.relative_nfr,
-        )
 
 
 def verify(
@@ -142,18 +102,30 @@ def verify(
         except KinspaceError as error:
             unmeasured.append(_unmeasured(member, str(error)))
         else:
-            verdict = judge(found, paragon, policy)
-            measured.append(found.model_copy(update={"verdict": verdict}))
+            measured.append(found)
+    judged = [
+        each.model_copy(update={"verdict": judge(each, paragon, policy, timing.of(each.digest))})
+        for each in _adjusted(measured)
+    ]
     return Report(
         family=space.family,
         space=space,
         evidence=_what_it_was_measured_on(evidence),
         cloud=_cloud_evidence(cloud, paragon),
-        artifacts=tuple(measured),
+        artifacts=tuple(judged),
         unmeasured=tuple(unmeasured),
         policy=policy,
         timing=timing,
     )
+
+
+def _adjusted(measured: Sequence[ArtifactEvidence]) -> list[ArtifactEvidence]:
+    """The same, with p-values that know how many artifacts were tested (Holm)."""
+    adjusted = holm([each.cross_above_self_p for each in measured])
+    return [
+        each.model_copy(update={"cross_above_self_p": p})
+        for each, p in zip(measured, adjusted, strict=True)
+    ]
 
 
 def _check_members(
@@ -178,7 +150,7 @@ def _set_up(
     pixels: SidePixels,
     space: EmbeddingSpace,
     progress: Progress,
-) -> _Bench:
+) -> Bench:
     """Embed both sides with the cloud model and measure the paragon M(g, g)."""
     relevance = evidence.relevance()
     if not relevance.relevant.counts.any():
@@ -189,13 +161,7 @@ def _set_up(
     query = _embed(cloud, pixels.queries, "queries", space, progress)
     gallery = _embed(cloud, pixels.gallery, "gallery", space, progress)
     progress(f"search {cloud.label}", 0, 1)
-    bench = _Bench(
-        relevance=relevance,
-        classes=evidence.queries.labels,
-        gallery=gallery,
-        paragon=retrieval_per_query(query, gallery, relevance),
-        top_ten=top_items(query, gallery, 10, same=relevance.same),
-    )
+    bench = Bench.of(query, gallery, relevance, classes=evidence.queries.labels, macs=cloud.macs)
     progress(f"search {cloud.label}", 1, 1)
     return bench
 
@@ -222,7 +188,7 @@ def _embed(
 def _measure(
     member: Subject,
     pixels: SidePixels,
-    bench: _Bench,
+    bench: Bench,
     space: EmbeddingSpace,
     progress: Progress,
 ) -> ArtifactEvidence:
@@ -238,7 +204,8 @@ def _measure(
     progress(what, 2, 3)
     top_ten = top_items(query, bench.gallery, 10, same=bench.relevance.same)
     progress(what, 3, 3)
-    overlap = overlap_at_k(bench.top_ten, top_ten)
+    margin = margins(member.reference, bench.gallery, bench.relevance)
+    error = margin_normalised_error(query, member.reference, margin)
     return ArtifactEvidence.model_validate(
         {
             **_identity(member),
@@ -247,8 +214,23 @@ def _measure(
             "cross_test": bench.retrieval(cross_test),
             "cross_minus_self": bench.differences(cross_test, self_test),
             "cross_minus_paragon": bench.differences(cross_test, bench.paragon),
-            "overlap@10": mean_interval(overlap, bench.classes),
+            "overlap@10": mean_interval(overlap_at_k(bench.top_ten, top_ten), bench.classes),
+            "rank_biased_overlap": mean_interval(
+                rank_biased_overlap(bench.top_ten, top_ten), bench.classes
+            ),
             "flips": bench.flips(cross_test),
+            "acceptance": bench.acceptance(query),
+            "embedding_error": EmbeddingError(
+                margin_normalised=mean_interval(error, bench.classes),
+                centred=mean_interval(centred_error(query, member.reference), bench.classes),
+            ),
+            "resolvable": bench.resolvable(cross_test),
+            "cross_above_self_p": paired_permutation_test(
+                cross_test.average_precision, self_test.average_precision, bench.classes
+            ),
+            "amortised_macs": amortised_cost(
+                gallery_macs=bench.macs, query_macs=member.macs, queries_per_item=1.0
+            ),
             "verdict": _UNJUDGED,
         }
     )

@@ -68,9 +68,23 @@ def export(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None
 
 
 @exits
-def verify(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
-    """Measure every artifact on the held-out split; exit 5 when the gate admits none."""
+def verify(
+    family: FamilyFile,
+    policy: Annotated[
+        Path | None, typer.Option(help="rules instead of the family's own, see docs/policy.md")
+    ] = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every artifact on the held-out split and judge it by the policy.
+
+    Exit 5 when the gate admits none, or when a rule of ``--policy`` does not hold.
+    """
     config, workspace = _open(family, out)
+    if policy:
+        from compat.policy import read_policy
+
+        config = config.model_copy(update={"policy": read_policy(policy)})
     from registry.demo_summary import summary_table, wide_console
     from registry.pipeline import refusal_in_words, verify_family
 
@@ -80,7 +94,7 @@ def verify(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None
     else:
         wide_console().print(summary_table(report))
         typer.echo(f"report: {workspace.report_html}")
-    if not report.admitted:
+    if not report.admitted or (policy and report.refused):
         raise RefusedError(refusal_in_words(report))
 
 

@@ -15,7 +15,8 @@ from compat.files import digest_of, read_bounded, write_atomic
 from compat.golden import GoldenSet
 from compat.images import read_image
 from compat.manifest import Artifact, Blob, Member, Model
-from compat.report import MAX_REPORT_BYTES, ArtifactTiming, Policy, Report, Timing
+from compat.policy import Policy
+from compat.report import MAX_REPORT_BYTES, ArtifactTiming, Report, Timing
 from compat.report_page import render_page
 from compat.space import EmbeddingSpace
 from compat.terminal import STDERR

@@ -5,7 +5,7 @@ from pathlib import Path
 from compat.errors import RefusedError
 from compat.files import digest_of, read_bounded
 from compat.manifest import ReleaseManifest
-from compat.report import MAX_REPORT_BYTES, ArtifactEvidence, Report, UnmeasuredArtifact
+from compat.report import MAX_REPORT_BYTES, Report
 from registry.judging import candidate_of, judge_candidate, read_report
 from registry.keys import KeyFolder
 from registry.publish import publish
@@ -65,11 +65,10 @@ def publish_family(
 
 
 def refusal_in_words(report: Report) -> str:
-    """Why the gate keeps everything out."""
-    judged: tuple[ArtifactEvidence | UnmeasuredArtifact, ...]
-    judged = (*report.artifacts, *report.unmeasured)
-    reasons = [f"{each.label}: {'; '.join(each.verdict.reasons)}" for each in judged]
-    return "\n  ".join(("the gate admits no artifact:", *reasons))
+    """Why the gate keeps out what it keeps out, artifact by artifact."""
+    head = "not every" if report.admitted else "no"
+    reasons = [f"{each.label}: {'; '.join(each.verdict.reasons)}" for each in report.refused]
+    return "\n  ".join((f"the gate admits {head} artifact:", *reasons))
 
 
 def report_digest(workspace: Workspace) -> str:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from compat.errors import ConfigError
 from compat.files import read_bounded
+from compat.policy import Policy
 from compat.preprocess import Preprocess
-from compat.report import Policy
 from compat.space import EmbeddingSpace, Name
 from server_models.architecture import Architecture, SearchSpace
 

@@ -47,7 +47,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shapes")
     rows = ["path,label,split,role,hue"]
     for label in range(12):
-        for turn in range(4):
+        for turn in range(6):
             name = f"{label}/{turn}.png"
             file = root / "images" / name
             file.parent.mkdir(parents=True, exist_ok=True)

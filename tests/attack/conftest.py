@@ -20,16 +20,18 @@ from compat.errors import CorruptError
 from compat.files import digest_of
 from compat.golden import GoldenSet
 from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
+from compat.policy import Policy
 from compat.preprocess import Floats, Preprocess
 from compat.report import (
     ArtifactEvidence,
     CloudEvidence,
     Differences,
+    EmbeddingError,
     Evidence,
     Flips,
     Parity,
-    Policy,
     Report,
+    Resolvable,
     Retrieval,
     Timing,
     Verdict,
@@ -45,7 +47,22 @@ RECIPE = Preprocess(size_px=8)
 DIM = 4
 FORMATS = (("onnxruntime", "int8"), ("onnxruntime", "fp32"), ("litert", "fp32"))
 SOME = Estimate(value=0.9, low=0.8, high=1.0, counted=10, skipped=0)
-RETRIEVAL = Retrieval(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
+RETRIEVAL = Retrieval(
+    hit_rate_at_1=SOME,
+    hit_rate_at_10=SOME,
+    map=SOME,
+    recall_at_10=SOME,
+    r_precision=SOME,
+    map_at_r=SOME,
+)
+MEASURED = {
+    "rank_biased_overlap": SOME,
+    "acceptance": None,
+    "embedding_error": EmbeddingError(margin_normalised=SOME, centred=SOME),
+    "resolvable": Resolvable(hit_rate_at_1=0.01, hit_rate_at_10=0.01, map=0.01),
+    "cross_above_self_p": 0.01,
+    "amortised_macs": 1e6,
+}
 DIFFERENCES = Differences(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
 
 
@@ -141,7 +158,8 @@ def evidence(member: Member, artifact: Artifact) -> ArtifactEvidence:
         cross_minus_self=DIFFERENCES,
         cross_minus_paragon=DIFFERENCES,
         overlap_at_10=SOME,
-        flips=Flips(flips=0, negative_flip_rate=SOME, relative_nfr=None),
+        flips=Flips(flips=0, positive_flips=0, negative_flip_rate=SOME, relative_nfr=None),
+        **MEASURED,
         verdict=Verdict(compatible=True, admitted=True, reasons=()),
     )
 

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from compat.errors import ConfigError
 from compat.gate import find_defects, judge
-from compat.report import ArtifactEvidence, Differences, Parity, Policy, Retrieval, Verdict
+from compat.policy import Policy
+from compat.report import ArtifactEvidence, ArtifactTiming, Differences, Parity, Retrieval, Verdict
 from compat.report_parts import Estimate
 
 
@@ -29,6 +31,7 @@ def evidence(*, cross=0.6, own=0.5, hits=0.9, cosine=0.99999, precision="fp32"):
     gap = estimate(cross - own)
     return ArtifactEvidence.model_construct(
         member="edge-s",
+        runtime="onnxruntime",
         precision=precision,
         parity=Parity.model_construct(
             cosine_min=cosine, cosine_mean=cosine, centred_cosine_mean=cosine
@@ -46,9 +49,13 @@ PARAGON = retrieval(0.95, 0.7)
 
 
 def test_a_good_artifact_is_admitted_without_a_word():
-    assert judge(evidence(), PARAGON, Policy()) == Verdict(
-        compatible=True, admitted=True, reasons=()
-    )
+    verdict = judge(evidence(), PARAGON, Policy())
+    assert (verdict.compatible, verdict.admitted, verdict.reasons) == (True, True, ())
+    assert [(each.rule, each.status) for each in verdict.outcomes] == [
+        ("compatibility", "passed"),
+        ("near-paragon", "passed"),
+        ("parity", "passed"),
+    ]
 
 
 def test_attack_gallery_vectors_that_mean_nothing():
@@ -86,7 +93,7 @@ def test_nine_tenths_of_the_paragon_are_enough(hits, admitted):
 
 
 @pytest.mark.parametrize(
-    ("precision", "enough"), [("fp32", 0.9999), ("fp16", 0.999), ("int8", 0.9)]
+    ("precision", "enough"), [("fp32", 0.9999), ("fp16", 0.999), ("int8", 0.97)]
 )
 def test_parity_has_its_bound_for_each_precision(precision, enough):
     good = evidence(precision=precision, cosine=enough)
@@ -97,7 +104,7 @@ def test_parity_has_its_bound_for_each_precision(precision, enough):
 
 
 def test_a_precision_without_a_bound_is_refused():
-    policy = Policy(min_parity_cosine={"fp32": 0.9999})
+    policy = Policy(min_parity_cosine={"fp32": 0.9999}, min_mean_parity_cosine={})
     [reason] = judge(evidence(precision="int8"), PARAGON, policy).reasons
     assert reason == "the policy sets no parity bound for int8"
 
@@ -157,3 +164,91 @@ def test_defects_are_named():
     assert "norms 2 to 2" in find_defects(rows * 2, rows=20, dim=8)[0]
     flat = unit(np.ones((20, 8)) + 1e-4 * rows)
     assert "collapsed" in find_defects(flat, rows=20, dim=8)[0]
+
+
+def with_rules(*rules, **more):
+    return Policy(rules=[{"name": f"own-{n}", **rule} for n, rule in enumerate(rules)], **more)
+
+
+@pytest.mark.parametrize(
+    ("bound", "status"),
+    [
+        ({"min": 0.59}, "passed"),  # cross mAP 0.6, interval 0.59 to 0.61
+        ({"min": 0.60}, "undecided"),
+        ({"min": 0.62}, "failed"),
+        ({"max": 0.61}, "passed"),
+        ({"max": 0.60}, "undecided"),
+        ({"max": 0.58}, "failed"),
+    ],
+)
+def test_a_rule_speaks_of_the_whole_interval(bound, status):
+    policy = with_rules({"measure": "cross_test.map", **bound})
+    verdict = judge(evidence(), PARAGON, policy)
+    [outcome] = [each for each in verdict.outcomes if each.rule == "own-0"]
+    assert outcome.status == status
+    assert verdict.admitted is (status == "passed")
+    if status != "passed":
+        assert verdict.reasons == (outcome.words,)
+        assert "cross_test.map is 0.6 (95% interval 0.59 to 0.61)" in outcome.words
+
+
+@pytest.mark.parametrize(
+    ("gap", "status"), [(0.008, "passed"), (0.003, "undecided"), (-0.02, "failed")]
+)
+def test_non_inferior_is_about_what_may_be_lost(gap, status):
+    """The gap's interval is 0.01 wide to either side; 0.005 may be lost."""
+    policy = with_rules(
+        {"measure": "cross_minus_self.map", "non_inferior_by": 0.005},
+        require_compatibility_rule=False,
+    )
+    [outcome] = judge(evidence(cross=0.5 + gap, own=0.5), PARAGON, policy).outcomes[-1:]
+    assert outcome.status == status
+    assert "must be not below -0.005 with its whole interval" in outcome.words
+    assert "100 queries resolve about 0.01" in outcome.words
+
+
+def test_a_rule_speaks_of_the_artifacts_that_it_selects():
+    policy = with_rules({"measure": "parity.cosine_mean", "min": 1.0, "precision": "int8"})
+    assert judge(evidence(), PARAGON, policy).admitted
+    assert not judge(evidence(precision="int8"), PARAGON, policy).admitted
+
+
+def test_timing_is_a_measure_too():
+    policy = with_rules({"measure": "timing.latency_ms_p95", "max": 2.0})
+    slow = ArtifactTiming(digest="a" * 64, latency_ms_p50=1.0, latency_ms_p95=3.0, resident_bytes=1)
+    [reason] = judge(evidence(), PARAGON, policy, slow).reasons
+    assert reason == "timing.latency_ms_p95 is 3, must be at most 2"
+
+
+def test_attack_an_unknown_measure_is_no_rule_that_passes():
+    policy = with_rules({"measure": "cross_test.hitrate", "min": 0.0})
+    with pytest.raises(ConfigError, match=r"no measure 'cross_test.hitrate'; known: cross_minus"):
+        judge(evidence(), PARAGON, policy)
+
+
+@pytest.mark.parametrize("bound", [{"min": 0.0}, {"max": 1.0}, {"non_inferior_by": 1.0}])
+def test_attack_nan_passes_no_rule_of_a_team(bound):
+    policy = with_rules({"measure": "cross_test.map", **bound}, require_compatibility_rule=False)
+    [outcome] = judge(evidence(cross=math.nan), PARAGON, policy).outcomes[-1:]
+    assert outcome.status == "undecided"
+
+
+def test_an_override_admits_and_says_who_and_why():
+    policy = Policy(
+        overrides=[{"rule": "compatibility", "reason": "pilot with ten users", "signer": "M. Ruiz"}]
+    )
+    verdict = judge(evidence(cross=0.4, own=0.5), PARAGON, policy)
+    assert verdict.admitted
+    assert not verdict.compatible  # the fact stays
+    [outcome] = [each for each in verdict.outcomes if each.status == "overridden"]
+    assert outcome.override.signer == "M. Ruiz"
+    assert "is not above self-test" in outcome.words
+
+
+def test_an_override_of_one_rule_is_none_of_another():
+    policy = Policy(
+        overrides=[{"rule": "parity", "reason": "known and accepted", "signer": "M. Ruiz"}]
+    )
+    verdict = judge(evidence(cross=0.4, own=0.5), PARAGON, policy)
+    assert not verdict.admitted
+    assert [each.status for each in verdict.outcomes] == ["failed", "passed", "passed"]

@@ -7,16 +7,19 @@ from html.parser import HTMLParser
 import pytest
 
 from compat.errors import UsageError
+from compat.policy import Policy
 from compat.report import (
+    Acceptance,
     ArtifactEvidence,
     ArtifactTiming,
     CloudEvidence,
     Differences,
+    EmbeddingError,
     Evidence,
     Flips,
     Parity,
-    Policy,
     Report,
+    Resolvable,
     Retrieval,
     Timing,
     UnmeasuredArtifact,
@@ -42,6 +45,12 @@ def triple(kind, a, b, c):
     return kind(**{"hit_rate@1": estimate(a), "hit_rate@10": estimate(b), "map": estimate(c)})
 
 
+def retrieval(one, ten, mean, rest=0.5):
+    more = {name: estimate(rest) for name in ("recall@10", "r_precision", "map@r")}
+    found = {"hit_rate@1": estimate(one), "hit_rate@10": estimate(ten), "map": estimate(mean)}
+    return Retrieval(**found, **more)
+
+
 def artifact(member, *, digit="1", macs=10_000_000, cross=0.9, verdict=ADMITTED, **changes):
     fields = {
         "member": member,
@@ -52,12 +61,22 @@ def artifact(member, *, digit="1", macs=10_000_000, cross=0.9, verdict=ADMITTED,
         "macs": macs,
         "params": 400_000,
         "parity": Parity(cosine_min=0.99997, cosine_mean=0.99999, centred_cosine_mean=0.9),
-        "self_test": triple(Retrieval, 0.6, 0.7, 0.5),
-        "cross_test": triple(Retrieval, 0.8, cross, 0.6),
+        "self_test": retrieval(0.6, 0.7, 0.5),
+        "cross_test": retrieval(0.8, cross, 0.6),
         "cross_minus_self": triple(Differences, 0.2, 0.2, 0.1),
         "cross_minus_paragon": triple(Differences, -0.1, -0.05, -0.1),
         "overlap@10": estimate(0.7),
-        "flips": Flips(flips=19, negative_flip_rate=estimate(0.1), relative_nfr=0.5),
+        "rank_biased_overlap": estimate(0.75),
+        "acceptance": Acceptance(
+            threshold=0.4, paragon_far=0.001, paragon_tar=0.7, far=0.002, tar=0.6
+        ),
+        "embedding_error": EmbeddingError(margin_normalised=estimate(0.3), centred=estimate(0.2)),
+        "resolvable": Resolvable(**{"hit_rate@1": 0.03, "hit_rate@10": 0.02, "map": 0.01}),
+        "cross_above_self_p": 0.01,
+        "amortised_macs": 70e6,
+        "flips": Flips(
+            flips=19, positive_flips=4, negative_flip_rate=estimate(0.1), relative_nfr=0.5
+        ),
         "verdict": verdict,
     }
     return ArtifactEvidence(**(fields | changes))
@@ -76,7 +95,7 @@ def report(*artifacts, **changes):
             size_bytes=9_000_000,
             macs=500_000_000,
             params=5_000_000,
-            paragon=triple(Retrieval, 0.88, 0.95, 0.75),
+            paragon=retrieval(0.88, 0.95, 0.75),
         ),
         "artifacts": artifacts or (artifact("small"),),
         "policy": Policy(),
@@ -222,7 +241,7 @@ def test_attack_words_that_are_markup():
 
 def test_nan_and_missing_are_dashes_not_zeroes():
     nothing = estimate(NAN)
-    empty = Retrieval(**{"hit_rate@1": nothing, "hit_rate@10": nothing, "map": nothing})
+    empty = retrieval(NAN, NAN, NAN, NAN)
     gaps = Differences(**{"hit_rate@1": nothing, "hit_rate@10": nothing, "map": nothing})
     blank = artifact(
         "blank",
@@ -231,7 +250,7 @@ def test_nan_and_missing_are_dashes_not_zeroes():
         cross_minus_self=gaps,
         cross_minus_paragon=gaps,
         parity=Parity.model_construct(cosine_min=NAN, cosine_mean=NAN, centred_cosine_mean=NAN),
-        flips=Flips(flips=0, negative_flip_rate=nothing, relative_nfr=None),
+        flips=Flips(flips=0, positive_flips=0, negative_flip_rate=nothing, relative_nfr=None),
         **{"overlap@10": nothing},
     )
     cloud = report().cloud.model_copy(update={"paragon": empty})

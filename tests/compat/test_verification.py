@@ -11,8 +11,9 @@ from compat.errors import DataError, ImageError, RefusedError, UsageError
 from compat.evidence import EvidenceSet, LabelledImages
 from compat.flips import count_flips
 from compat.overlap import overlap_at_k, top_items
+from compat.policy import Policy
 from compat.preprocess import Preprocess
-from compat.report import Policy, Report
+from compat.report import Report
 from compat.retrieval import mean, retrieval_per_query
 from compat.scores import relevance
 from compat.statistics import mean_interval

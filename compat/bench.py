@@ -1,0 +1,126 @@
+"""What the artifacts of a family are measured against: the cloud model's gallery and answers."""
+
+from dataclasses import dataclass
+
+from compat.flips import count_flips
+from compat.overlap import TopItems, top_items
+from compat.preprocess import Floats
+from compat.report import Acceptance, Differences, Flips, Resolvable, Retrieval
+from compat.retrieval import RetrievalPerQuery, retrieval_per_query
+from compat.scores import Relevance
+from compat.statistics import (
+    mean_interval,
+    paired_difference_interval,
+    smallest_resolvable_difference,
+)
+from compat.thresholds import AcceptRates, accept_rates, threshold_at_far
+
+FAR = 1e-3  # of the threshold whose stability is measured
+MIN_FALSE_ACCEPTS = 10  # below, a threshold at `FAR` would hang on a handful of pairs
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every artifact of a family is measured against."""
+
+    relevance: Relevance
+    classes: tuple[str, ...]  # (Q,) label of each query: what intervals resample whole
+    gallery: Floats  # (G, D) by the cloud model
+    paragon: RetrievalPerQuery  # M(g, g)
+    top_ten: TopItems  # of the cloud model's own queries
+    macs: int  # of the cloud model
+    threshold: AcceptRates | None  # chosen on the paragon
+
+    @classmethod
+    def of(
+        cls,
+        query: Floats,
+        gallery: Floats,
+        relevance: Relevance,
+        *,
+        classes: tuple[str, ...],
+        macs: int,
+    ) -> "Bench":
+        """From the cloud model's own embeddings: (Q, D), (G, D)."""
+        return cls(
+            relevance=relevance,
+            classes=classes,
+            gallery=gallery,
+            paragon=retrieval_per_query(query, gallery, relevance),
+            top_ten=top_items(query, gallery, 10, same=relevance.same),
+            macs=macs,
+            threshold=_threshold(query, gallery, relevance),
+        )
+
+    def retrieval(self, tested: RetrievalPerQuery) -> Retrieval:
+        return Retrieval.model_validate(
+            {
+                "hit_rate@1": mean_interval(tested.hit_rate_at_1, self.classes),
+                "hit_rate@10": mean_interval(tested.hit_rate_at_10, self.classes),
+                "map": mean_interval(tested.average_precision, self.classes),
+                "recall@10": mean_interval(tested.recall_at_10, self.classes),
+                "r_precision": mean_interval(tested.r_precision, self.classes),
+                "map@r": mean_interval(tested.average_precision_at_r, self.classes),
+            }
+        )
+
+    def differences(self, a: RetrievalPerQuery, b: RetrievalPerQuery) -> Differences:
+        """a - b, query by query."""
+        classes = self.classes
+        return Differences.model_validate(
+            {
+                "hit_rate@1": paired_difference_interval(a.hit_rate_at_1, b.hit_rate_at_1, classes),
+                "hit_rate@10": paired_difference_interval(
+                    a.hit_rate_at_10, b.hit_rate_at_10, classes
+                ),
+                "map": paired_difference_interval(
+                    a.average_precision, b.average_precision, classes
+                ),
+            }
+        )
+
+    def resolvable(self, tested: RetrievalPerQuery) -> Resolvable:
+        """Of the differences with the paragon."""
+        best = self.paragon
+        pairs = {
+            "hit_rate@1": (tested.hit_rate_at_1, best.hit_rate_at_1),
+            "hit_rate@10": (tested.hit_rate_at_10, best.hit_rate_at_10),
+            "map": (tested.average_precision, best.average_precision),
+        }
+        return Resolvable.model_validate(
+            {
+                name: smallest_resolvable_difference(a, b, self.classes)
+                for name, (a, b) in pairs.items()
+            }
+        )
+
+    def acceptance(self, query: Floats) -> Acceptance | None:
+        """What the paragon's threshold does to this query model."""
+        if self.threshold is None:
+            return None
+        rates = accept_rates(query, self.gallery, self.relevance, self.threshold.threshold)
+        return Acceptance(
+            threshold=self.threshold.threshold,
+            paragon_far=self.threshold.far,
+            paragon_tar=self.threshold.tar,
+            far=rates.far,
+            tar=rates.tar,
+        )
+
+    def flips(self, cross_test: RetrievalPerQuery) -> Flips:
+        """Against the paragon, at rank 1."""
+        counts = count_flips(self.paragon.hit_rate_at_1, cross_test.hit_rate_at_1)
+        return Flips(
+            flips=counts.negative,
+            positive_flips=counts.positive,
+            negative_flip_rate=mean_interval(counts.negative_per_query, self.classes),
+            relative_nfr=counts.relative_nfr,
+        )
+
+
+def _threshold(query: Floats, gallery: Floats, relevance: Relevance) -> AcceptRates | None:
+    """The paragon's own, at `FAR`; None on a set that has too few impostors to show it."""
+    if len(query) * len(gallery) * FAR < MIN_FALSE_ACCEPTS:
+        return None
+    threshold = threshold_at_far(query, gallery, relevance, FAR)
+    return accept_rates(query, gallery, relevance, threshold)
