@@ -15,7 +15,8 @@ from compat.manifest import Digest, Precision, Runtime, Version, canonical_json
 from compat.space import Name
 
 MAX_ATTESTATION_BYTES = 2**16
-Text = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
+MAX_TEXT = 120
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
 
