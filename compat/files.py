@@ -54,8 +54,7 @@ def write_atomic(path: Path, blob: bytes, *, mode: int = 0o666) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.unlink(missing_ok=True)  # one left by a power cut would keep its own mode
-            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 file.write(blob)
                 file.flush()
                 os.fsync(file.fileno())

@@ -59,10 +59,11 @@ def attest(
     """
     device = Device(home)
     device.config()  # a folder that is no device gets no lock and no key
+    named = class_of(hardware()) if device_class is None else _checked(device_class)
     with exclusive(home / ".attest.lock", "another attestation"):
         active, golden = device.active(), device.golden()
         signer, public = _signer(home, key)
-        attestation = _measure(active, golden, public, device_class, progress)
+        attestation = _measure(active, golden, public, named, progress)
         failure = failure_of(attestation, active.artifact.admission_cosine)
         return Made(attestation, sign_attestation(attestation, signer), failure)
 
@@ -102,12 +103,10 @@ def _measure(
     active: Active,
     golden: GoldenSet,
     public: SSlibKey,
-    device_class: str | None,
+    device_class: str,
     progress: Progress,
 ) -> Attestation:
     manifest, member, artifact, path = active
-    machine = hardware()
-    named = class_of(machine) if device_class is None else _checked(device_class)
     embedder = open_embedder(path, artifact.runtime, member.preprocess, manifest.space.dim)
     progress("golden images")
     result = run_golden_images(golden, active, embedder)
@@ -124,8 +123,8 @@ def _measure(
         runtime_version=embedder.runtime_version,
         precision=artifact.precision,
         provider=embedder.provider,
-        device_class=named,
-        hardware=machine,
+        device_class=device_class,
+        hardware=hardware(),
         golden=result,
         one_thread=one_thread,
         all_cores=all_cores,
