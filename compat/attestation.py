@@ -73,11 +73,11 @@ class GoldenResult(_Wire):
 
     @model_validator(mode="after")
     def _counted(self) -> Self:
-        measured = self.refused < self.images
-        if self.refused > self.images or {self.cosine_min is None, self.cosine_mean is None} != {
-            not measured
-        }:
-            raise ValueError("the cosines do not fit the number of images refused")
+        if self.refused > self.images:
+            raise ValueError(f"{self.refused} of {self.images} images refused")
+        for cosine in (self.cosine_min, self.cosine_mean):
+            if (cosine is None) != (self.refused == self.images):
+                raise ValueError("a cosine is given exactly when an image was embedded")
         return self
 
 

@@ -1,12 +1,15 @@
 """``kinspace device attest``: what the active release does on this device, signed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compat.errors import AdmissionError, UsageError
 from registry.cli_errors import exits
+
+if TYPE_CHECKING:
+    from compat.attestation import Attestation
 
 
 @exits
@@ -40,23 +43,24 @@ def attest(
         )
     out = out or home / "attestation.json"
     write_atomic(out, envelope)
-    golden, cosine = found.golden, found.golden.cosine_min
-    if as_json:
-        typer.echo(envelope.decode(), nl=False)
-    else:
-        typer.echo(
-            f"{found.device_class}: {found.member} {found.runtime}/{found.precision}, "
-            f"{found.runtime} {found.runtime_version} {found.provider}\n"
-            f"golden: {golden.images} images, {golden.refused} refused, worst cosine "
-            f"{'none' if cosine is None else f'{cosine:.4f}'}, pixels within "
-            f"{golden.pixels_max_error} of 255"
-        )
-        for timing in (found.one_thread, found.all_cores):
-            typer.echo(
-                f"threads {timing.threads}: p50 {timing.latency_ms_p50:.2f} ms, p95 "
-                f"{timing.latency_ms_p95:.2f} ms over {timing.runs} runs, "
-                f"{timing.resident_bytes / 2**20:.0f} MiB"
-            )
-        typer.echo(f"signed: {out}")
+    typer.echo(envelope.decode() if as_json else f"{_words(found)}\nsigned: {out}\n", nl=False)
     if failure:
         raise AdmissionError(f"this device fails its golden images: {failure}")
+
+
+def _words(found: "Attestation") -> str:
+    golden, cosine = found.golden, found.golden.cosine_min
+    lines = [
+        f"{found.device_class}: {found.member} {found.runtime}/{found.precision}, "
+        f"{found.runtime} {found.runtime_version} {found.provider}",
+        f"golden: {golden.images} images, {golden.refused} refused, worst cosine "
+        f"{'none' if cosine is None else f'{cosine:.4f}'}, pixels within "
+        f"{golden.pixels_max_error} of 255",
+    ]
+    lines += [
+        f"threads {timing.threads}: p50 {timing.latency_ms_p50:.2f} ms, p95 "
+        f"{timing.latency_ms_p95:.2f} ms over {timing.runs} runs, "
+        f"{timing.resident_bytes / 2**20:.0f} MiB"
+        for timing in (found.one_thread, found.all_cores)
+    ]
+    return "\n".join(lines)
