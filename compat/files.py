@@ -41,8 +41,11 @@ def read_digested(path: Path, digest: str, max_bytes: int) -> bytes:
     return blob
 
 
-def write_atomic(path: Path, blob: bytes) -> None:
+def write_atomic(path: Path, blob: bytes, *, mode: int = 0o666) -> None:
     """Replace ``path``: a reader, or a power cut, sees the old bytes or the new, never a mix.
+
+    Args:
+        mode: permissions from the first byte on, less the umask; 0o600 for a secret.
 
     Raises:
         UsageError: it cannot be written; what was there still is. Remedy: as the message says.
@@ -51,7 +54,7 @@ def write_atomic(path: Path, blob: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
+            with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 file.write(blob)
                 file.flush()
                 os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from compat.device_evidence import AttestationSection
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
 from compat.policy import Outcome, Policy
@@ -185,6 +186,7 @@ class Report(Part):
     cloud: CloudEvidence
     artifacts: tuple[ArtifactEvidence, ...]
     unmeasured: tuple[UnmeasuredArtifact, ...] = ()
+    attestations: AttestationSection | None = None
     policy: Policy
     timing: Timing
 

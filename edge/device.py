@@ -142,6 +142,10 @@ class Device:
             raise CorruptError(f"release {slot.version} is damaged: kinspace device update")
         return Active(manifest, *found, self._slots.path(slot.artifact))
 
+    def golden(self) -> GoldenSet:
+        """What the active release must give here. Raises as `active`."""
+        return GoldenSet.from_bytes(self._slots.read(self.active().member.golden))
+
     def embedder(self) -> Embedder:
         """The active artifact, ready to run. Raises as `active`."""
         manifest, member, artifact, path = self.active()

@@ -72,6 +72,16 @@ class RuntimeEmbedder:
     def dim(self) -> int:
         return self._runtime.dim
 
+    @property
+    def runtime_version(self) -> str:
+        """Version of the package that runs the artifact."""
+        return self._runtime.version
+
+    @property
+    def provider(self) -> str:
+        """The execution provider or delegate that computes here."""
+        return self._runtime.provider
+
     def embed(self, tensors: Floats) -> Floats:
         """(N, S, S, 3) float32 normalised -> (N, D) float32, rows of L2 norm 1.
 

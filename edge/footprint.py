@@ -1,6 +1,6 @@
 """What an artifact costs on this machine: time and memory of a process that holds nothing else.
 
-    python -m edge.footprint model.onnx onnxruntime '{"size_px": 64}' 128 50
+    python -m edge.footprint model.onnx onnxruntime '{"size_px": 64}' 128 50 1
 
 prints the JSON of a `Footprint`. `measure` starts exactly that, so the caller's own memory (torch,
 a gallery) is not counted.
@@ -31,7 +31,7 @@ _TIMEOUT_S = 600.0
 
 @dataclass(frozen=True)
 class Footprint:
-    """Cost of one artifact: batch 1, one thread, a fresh process."""
+    """Cost of one artifact: batch 1, a fresh process."""
 
     latency_ms_p50: float  # tensor -> embedding; decoding and resizing are not in it
     latency_ms_p95: float
@@ -40,7 +40,13 @@ class Footprint:
 
 
 def measure(
-    path: Path, runtime: manifest.Runtime, preprocess: Preprocess, dim: int, runs: int
+    path: Path,
+    runtime: manifest.Runtime,
+    preprocess: Preprocess,
+    dim: int,
+    runs: int,
+    *,
+    threads: int = 1,
 ) -> Footprint:
     """Measure ``path`` in a process of its own, over ``runs`` timed embeddings of noise.
 
@@ -49,9 +55,10 @@ def measure(
     """
     if runs < 1:
         raise UsageError(f"runs must be at least 1, got {runs}")
-    open_embedder(path, runtime, preprocess, dim)  # its refusals are raised here, by class
+    # its refusals are raised here, by class
+    open_embedder(path, runtime, preprocess, dim, threads=threads)
     command = [sys.executable, "-m", "edge.footprint", str(path), runtime]
-    command += [preprocess.model_dump_json(), str(dim), str(runs)]
+    command += [preprocess.model_dump_json(), str(dim), str(runs), str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=_TIMEOUT_S)
         return Footprint(**json.loads(done.stdout))
@@ -67,11 +74,17 @@ def measure(
 
 
 def measure_here(
-    path: Path, runtime: manifest.Runtime, preprocess: Preprocess, dim: int, runs: int
+    path: Path,
+    runtime: manifest.Runtime,
+    preprocess: Preprocess,
+    dim: int,
+    runs: int,
+    *,
+    threads: int = 1,
 ) -> Footprint:
     """Measure in this process: honest only when nothing else was loaded into it."""
     started = time.perf_counter()
-    embedder = open_embedder(path, runtime, preprocess, dim)
+    embedder = open_embedder(path, runtime, preprocess, dim, threads=threads)
     load_ms = (time.perf_counter() - started) * 1e3
     shape = (1, preprocess.size_px, preprocess.size_px, 3)
     tensor = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
@@ -108,10 +121,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("preprocess", help="the recipe as JSON")
     parser.add_argument("dim", type=int)
     parser.add_argument("runs", type=int)
+    parser.add_argument("threads", type=int, nargs="?", default=1)
     given = parser.parse_args(arguments)
     try:
         recipe = Preprocess.model_validate_json(given.preprocess)
-        found = measure_here(given.path, given.runtime, recipe, given.dim, given.runs)
+        found = measure_here(
+            given.path, given.runtime, recipe, given.dim, given.runs, threads=given.threads
+        )
     except (KinspaceError, ValidationError) as error:
         print(error, file=sys.stderr)
         return error.exit_code if isinstance(error, KinspaceError) else UsageError.exit_code

@@ -8,9 +8,11 @@ say which extra to install.
 import typer
 
 from registry import cli_family
+from registry.cli_attest import attest
 from registry.cli_device import device_app
 from registry.cli_gallery import gallery_app
 from registry.cli_publish import keys_app
+from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve
 
@@ -29,8 +31,10 @@ app.command("publish")(cli_family.publish)
 app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")
 device_app.command("search")(search)
+device_app.command("attest")(attest)
 app.add_typer(device_app, name="device")
 app.add_typer(keys_app, name="keys")
+app.add_typer(report_app, name="report")
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ class LiteRtRuntime:
             UntrustedError: they hold another graph.
         """
         try:
+            import ai_edge_litert
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise MissingExtraError("running TFLite files", "device", "ai-edge-litert") from error
@@ -48,6 +49,8 @@ class LiteRtRuntime:
                     f"{shapes[0]} -> {shapes[1]}"
                 )
         self._image, self._embedding = inputs[0]["index"], outputs[0]["index"]
+        self.version: str = ai_edge_litert.__version__
+        self.provider = _provider(self._interpreter)
         self._lock = threading.Lock()  # an interpreter holds one image at a time
 
     def run(self, tensors: Floats) -> Floats:
@@ -63,6 +66,15 @@ class LiteRtRuntime:
                     raise UsageError(f"LiteRT cannot run the artifact: {error}") from error
         raw: Floats = np.concatenate(rows)
         return raw
+
+
+def _provider(interpreter: Any) -> str:
+    """The one delegate that we let LiteRT apply, if it took any of the graph.
+
+    There is no public question for it; the list of operators is what LiteRT's own profiler reads.
+    """
+    operators = {each["op_name"] for each in interpreter._get_ops_details()}
+    return "XNNPACK" if "DELEGATE" in operators else "built-in kernels"
 
 
 def _shape(details: dict[str, Any]) -> tuple[int, ...]:

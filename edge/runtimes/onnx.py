@@ -62,6 +62,8 @@ class OnnxRuntime:
                     f"the artifact's graph is not (N, S, S, 3) -> (N, D) float32 but {found}"
                 )
         self._image = inputs[0].name
+        self.version: str = onnxruntime.__version__
+        self.provider: str = self._session.get_providers()[0]
 
     def run(self, tensors: Floats) -> Floats:
         """(N, S, S, 3) float32 -> (N, D) float32, raw. Raises UsageError when it cannot."""

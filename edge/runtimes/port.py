@@ -18,6 +18,16 @@ class Runtime(Protocol):
         """Length of the embeddings that the graph gives."""
         ...
 
+    @property
+    def version(self) -> str:
+        """Of the runtime's package."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Who computes the graph here: an execution provider, or a delegate."""
+        ...
+
     def run(self, tensors: Floats) -> Floats:
         """(N, S, S, 3) float32 normalised -> (N, D) float32, raw; N >= 1.
 

@@ -77,3 +77,18 @@ def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path):
         write_atomic(tmp_path, b"x")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"not a folder"
+
+
+def test_a_secret_is_never_readable_by_others(tmp_path, monkeypatch):
+    """Not even for the moment between its first byte and a chmod."""
+    modes = []
+    real = os.fsync
+
+    def looked_at(handle):
+        modes.append(os.fstat(handle).st_mode & 0o777)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", looked_at)
+    write_atomic(tmp_path / "secret", b"key", mode=0o600)
+    assert modes[0] == 0o600
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600

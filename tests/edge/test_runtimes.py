@@ -1,5 +1,6 @@
 """One suite for every runtime, with torch as the reference; then the attacks on each."""
 
+import importlib.metadata
 import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from compat.errors import (
 )
 from compat.preprocess import Preprocess
 from edge.embedder import RuntimeEmbedder, open_embedder
-from edge.runtimes import open_runtime
+from edge.runtimes import litert, open_runtime
 from server_models import export
 
 SIZE_PX, DIM = 32, 16
@@ -36,6 +37,7 @@ class TorchRuntime:
 
     def __init__(self, net):
         self.net, self.size_px, self.dim = net, SIZE_PX, DIM
+        self.version, self.provider = torch.__version__, "torch"
 
     def run(self, tensors):
         with torch.no_grad():
@@ -126,6 +128,29 @@ def test_an_image_embeds_alike_alone_and_in_any_batch(embedder, tensors):
     together = embedder.embed(tensors)  # 20: more than one slice of ONNX Runtime's
     alone = np.concatenate([embedder.embed(tensor[None]) for tensor in tensors])
     np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+def test_it_says_who_computes(label, paths):
+    """The provider is asked of the loaded file, not written down; versions are the packages'."""
+    found = opened(label, paths)
+    package, providers = {
+        "onnxruntime": ("onnxruntime", {"CPUExecutionProvider"}),
+        "litert": ("ai-edge-litert", {"XNNPACK"}),
+    }[label.split("/")[0]]
+    assert found.runtime_version == importlib.metadata.version(package)
+    assert found.provider in providers
+
+
+def test_without_its_delegate_litert_says_so(paths):
+    """Were the name constant, this would say XNNPACK too."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = Interpreter(
+        model_content=paths["litert/fp32"].read_bytes(),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    plain.allocate_tensors()
+    assert litert._provider(plain) == "built-in kernels"
 
 
 def test_no_images_give_no_embeddings(embedder, tensors):

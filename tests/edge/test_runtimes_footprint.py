@@ -50,6 +50,20 @@ def test_memory_is_of_a_process_that_holds_only_the_model(path):
     assert ballast[-1] == 1
 
 
+def test_threads_reach_the_process_that_measures(path, monkeypatch):
+    asked = []
+    real = footprint.subprocess.run
+    monkeypatch.setattr(
+        footprint.subprocess,
+        "run",
+        lambda command, **how: asked.append(command) or real(command, **how),
+    )
+    assert footprint.measure(path, "onnxruntime", RECIPE, 4, 2, threads=2).latency_ms_p50 > 0
+    assert asked[0][-2:] == ["2", "2"]
+    arguments = [str(path), "onnxruntime", RECIPE.model_dump_json(), "4", "2", "0"]
+    assert footprint.main(arguments) == UsageError.exit_code
+
+
 def test_refusals_arrive_by_class_and_before_a_process_is_started(path, tmp_path, monkeypatch):
     monkeypatch.setattr(footprint.subprocess, "run", None)
     with pytest.raises(UsageError, match="runs must be at least 1, got 0"):
