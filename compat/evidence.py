@@ -1,7 +1,7 @@
 """What a family is verified on: labelled query and gallery images of a held-out split, as bytes."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class LabelledImages:
     names: tuple[str, ...]
     images: tuple[bytes, ...]
     labels: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # more of the manifest
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.images) == len(self.labels):

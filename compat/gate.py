@@ -6,7 +6,7 @@ and the interval stands beside it; in a team's own rules the interval decides (d
 comparison with NaN is a refusal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from compat.embedding import unit_rows
 from compat.parity import mean_pairwise_cosine
 from compat.policy import Outcome, Policy
 from compat.report import ArtifactEvidence, ArtifactTiming, Retrieval, Verdict
-from compat.rules import apply, measures_of
+from compat.rules import apply, apply_to_slices, measures_of
+from compat.slices import SliceEvidence
 
 MAX_PAIRWISE_COSINE = 0.9999  # above, all embeddings are one point within the noise of int8
 MAX_NORM_ERROR = 1e-3  # of L2 norm 1: an embedder normalises
@@ -27,7 +28,9 @@ def judge(
     evidence: ArtifactEvidence,
     paragon: Retrieval,
     policy: Policy,
+    *,
     timing: ArtifactTiming | None = None,
+    slices: Sequence[SliceEvidence] = (),
 ) -> Verdict:
     """The verdict on one artifact; whatever verdict ``evidence`` carries is not looked at.
 
@@ -41,6 +44,7 @@ def judge(
         "compatibility": [] if compatible else [_incompatible(evidence)],
         "near-paragon": _too_far_below(paragon, evidence.cross_test, policy),
         "parity": _unlike_training(evidence, policy),
+        "no-part-lost": _parts_lost(slices, policy),
     }
     if not policy.require_compatibility_rule:
         del built_in["compatibility"]
@@ -48,14 +52,17 @@ def judge(
         Outcome(rule=rule, status="failed" if words else "passed", words="; ".join(words))
         for rule, words in built_in.items()
     ]
-    found += _by_own_rules(evidence, policy, timing)
+    found += _by_own_rules(evidence, policy, timing, slices)
     outcomes = tuple(_overridden(outcome, policy) for outcome in found)
     reasons = tuple(each.words for each in outcomes if not each.admits)
     return Verdict(compatible=compatible, admitted=not reasons, reasons=reasons, outcomes=outcomes)
 
 
 def _by_own_rules(
-    evidence: ArtifactEvidence, policy: Policy, timing: ArtifactTiming | None
+    evidence: ArtifactEvidence,
+    policy: Policy,
+    timing: ArtifactTiming | None,
+    slices: Sequence[SliceEvidence],
 ) -> Iterator[Outcome]:
     """What the team's own rules say of this artifact."""
     mine = [
@@ -70,7 +77,22 @@ def _by_own_rules(
     measures = dict(measures_of(evidence))
     measures |= dict(measures_of(timing, "timing"))
     for rule in mine:
-        yield apply(rule, measures)
+        if rule.slice is None:
+            yield apply(rule, measures)
+        else:
+            yield from apply_to_slices(rule, slices)
+
+
+def _parts_lost(slices: Sequence[SliceEvidence], policy: Policy) -> list[str]:
+    """Parts of the test set on which the artifact surely fails where the paragon does not."""
+    return [
+        f"on {each.name} hit_rate@10 is {each.cross_hit_rate_at_10.value:.3f} where the paragon "
+        f"has {each.paragon_hit_rate_at_10.value:.3f} ({each.difference.counted} queries, "
+        f"difference {each.difference.value:+.3f}, 95% interval {each.difference.low:+.3f} to "
+        f"{each.difference.high:+.3f}): that part is lost"
+        for each in slices
+        if each.is_deciding and each.difference.high < -policy.max_part_loss
+    ]
 
 
 def _overridden(outcome: Outcome, policy: Policy) -> Outcome:

@@ -1,6 +1,6 @@
 """The rules of the gate: what an artifact's evidence must show before it may be published.
 
-Three built-in rules, always there, and any number of a team's own in a strict TOML
+Four built-in rules, always there, and any number of a team's own in a strict TOML
 (docs/policy.md). A team's rule speaks of one measure of the report and of its interval: it passes
 when the whole 95% interval does, fails when none of it does, and is undecided where the test set
 cannot tell. Undecided does not pass. A rule that does not pass may be overridden by name, with a
@@ -21,7 +21,7 @@ from compat.report_parts import Part
 from compat.space import Name
 
 MAX_POLICY_BYTES = 2**20
-BUILT_IN = ("compatibility", "near-paragon", "parity")
+BUILT_IN = ("compatibility", "near-paragon", "parity", "no-part-lost")
 _WORST: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.999}
 _MEAN: dict[Precision, float] = {"int8": 0.97}
 RuleName = Name
@@ -73,6 +73,7 @@ class Policy(Part):
     min_cross_to_paragon: float = 0.9  # of hit_rate@10
     min_parity_cosine: Mapping[Precision, float] = Field(default=_WORST)  # of the worst image
     min_mean_parity_cosine: Mapping[Precision, float] = Field(default=_MEAN)
+    max_part_loss: float = Field(default=0.5, ge=0)  # of hit_rate@10, on any part that decides
     require_compatibility_rule: bool = True
     rules: tuple[Rule, ...] = ()
     overrides: tuple[Override, ...] = ()

@@ -14,6 +14,7 @@ from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
 from compat.policy import Outcome, Policy
 from compat.report_parts import Estimate, Part
+from compat.slices import SliceSection
 from compat.space import EmbeddingSpace, Name
 
 MAX_REPORT_BYTES = 16 * 2**20
@@ -186,6 +187,7 @@ class Report(Part):
     cloud: CloudEvidence
     artifacts: tuple[ArtifactEvidence, ...]
     unmeasured: tuple[UnmeasuredArtifact, ...] = ()
+    slices: SliceSection | None = None
     attestations: AttestationSection | None = None
     policy: Policy
     timing: Timing

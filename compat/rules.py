@@ -1,12 +1,13 @@
 """A team's own rules on any measure of the report: numbers in, outcomes in words out. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
 from compat.errors import ConfigError
 from compat.policy import Outcome, Rule, Status
 from compat.report_parts import Estimate
+from compat.slices import SliceEvidence
 
 Measures = Mapping[str, Estimate | float]
 
@@ -41,6 +42,27 @@ def apply(rule: Rule, measures: Measures, where: str = "") -> Outcome:
         raise ConfigError(f"rule {rule.name}: no measure {rule.measure!r}{where}; known: {known}")
     status, words = _decide(rule, found)
     return Outcome(rule=rule.name, status=status, words=f"{rule.measure}{where} {words}")
+
+
+def apply_to_slices(rule: Rule, slices: Sequence[SliceEvidence]) -> Iterator[Outcome]:
+    """What ``rule`` says of each part that it names; ``*`` names all.
+
+    A part too small to decide is undecided when it is named, and passed over by ``*``.
+
+    Raises:
+        ConfigError: no part has that name. Remedy: one of those that the message lists.
+    """
+    named = [each for each in slices if rule.slice in ("*", each.name)]
+    if not named:
+        known = ", ".join(sorted({each.name for each in slices})) or "none"
+        raise ConfigError(f"rule {rule.name}: the test set has no part {rule.slice!r}: {known}")
+    for each in named:
+        outcome = apply(rule, dict(measures_of(each)), f" on {each.name}")
+        if each.is_deciding:
+            yield outcome
+        elif rule.slice != "*":
+            words = f"{outcome.words}: {each.difference.counted} queries are too few to decide"
+            yield outcome.model_copy(update={"status": "undecided", "words": words})
 
 
 def _decide(rule: Rule, found: Estimate | float) -> tuple[Status, str]:

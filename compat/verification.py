@@ -11,6 +11,7 @@ verification; a broken member's artifact is refused in the report and the others
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,13 @@ from compat.report import (
     Verdict,
 )
 from compat.retrieval import retrieval_per_query
+from compat.slices import (
+    QueryColumns,
+    SliceEvidence,
+    SliceSection,
+    query_columns,
+    slice_artifact,
+)
 from compat.space import EmbeddingSpace
 from compat.statistics import (
     holm,
@@ -67,6 +75,14 @@ class Subject:
         return f"{self.name} {self.runtime}/{self.precision}"
 
 
+class _Measured(NamedTuple):
+    """One artifact, not judged yet."""
+
+    evidence: ArtifactEvidence
+    slices: tuple[SliceEvidence, ...]
+    too_small: int
+
+
 def verify(
     evidence: EvidenceSet,
     cloud: Subject,
@@ -94,19 +110,32 @@ def verify(
     pixels = decode_all(evidence, [each.embedder.preprocess for each in subjects], progress)
     bench = _set_up(evidence, cloud, pixels[cloud.embedder.preprocess], space, progress)
     paragon = bench.retrieval(bench.paragon)
-    measured: list[ArtifactEvidence] = []
+    known = query_columns(evidence.queries)
+    measured: list[_Measured] = []
     unmeasured: list[UnmeasuredArtifact] = []
     for member in members:
         try:
-            found = _measure(member, pixels[member.embedder.preprocess], bench, space, progress)
+            found = _measure(
+                member, pixels[member.embedder.preprocess], bench, known, space, progress
+            )
         except KinspaceError as error:
             unmeasured.append(_unmeasured(member, str(error)))
         else:
             measured.append(found)
-    judged = [
-        each.model_copy(update={"verdict": judge(each, paragon, policy, timing.of(each.digest))})
-        for each in _adjusted(measured)
-    ]
+    slices = SliceSection(
+        rows=tuple(row for each in measured for row in each.slices),
+        too_small=sum(each.too_small for each in measured),
+    )
+    judged = []
+    for each in _adjusted([each.evidence for each in measured]):
+        verdict = judge(
+            each,
+            paragon,
+            policy,
+            timing=timing.of(each.digest),
+            slices=slices.of(each.digest),
+        )
+        judged.append(each.model_copy(update={"verdict": verdict}))
     return Report(
         family=space.family,
         space=space,
@@ -114,6 +143,7 @@ def verify(
         cloud=_cloud_evidence(cloud, paragon),
         artifacts=tuple(judged),
         unmeasured=tuple(unmeasured),
+        slices=slices if slices.rows else None,
         policy=policy,
         timing=timing,
     )
@@ -189,9 +219,10 @@ def _measure(
     member: Subject,
     pixels: SidePixels,
     bench: Bench,
+    known: QueryColumns,
     space: EmbeddingSpace,
     progress: Progress,
-) -> ArtifactEvidence:
+) -> _Measured:
     """Everything about one artifact but the verdict."""
     assert member.reference is not None  # `_check_members`
     query = _embed(member, pixels.queries, "queries", space, progress)
@@ -206,7 +237,7 @@ def _measure(
     progress(what, 3, 3)
     margin = margins(member.reference, bench.gallery, bench.relevance)
     error = margin_normalised_error(query, member.reference, margin)
-    return ArtifactEvidence.model_validate(
+    found = ArtifactEvidence.model_validate(
         {
             **_identity(member),
             "parity": measure_parity(query, member.reference),
@@ -234,6 +265,8 @@ def _measure(
             "verdict": _UNJUDGED,
         }
     )
+    rows, too_small = slice_artifact(member.digest, cross_test, bench.paragon, known)
+    return _Measured(found, tuple(rows), too_small)
 
 
 def _identity(member: Subject) -> dict[str, object]:

@@ -167,6 +167,10 @@ def _labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:
         names=tuple(str(image.path) for image in images),
         images=tuple(read_image(image.path) for image in images),
         labels=tuple(image.label for image in images),
+        columns={
+            column: tuple(image.columns.get(column, "") for image in images)
+            for column in sorted({name for image in images for name in image.columns})
+        },
     )
 
 

@@ -10,6 +10,7 @@ from compat.gate import find_defects, judge
 from compat.policy import Policy
 from compat.report import ArtifactEvidence, ArtifactTiming, Differences, Parity, Retrieval, Verdict
 from compat.report_parts import Estimate
+from compat.slices import SliceEvidence
 
 
 def estimate(value):
@@ -55,6 +56,7 @@ def test_a_good_artifact_is_admitted_without_a_word():
         ("compatibility", "passed"),
         ("near-paragon", "passed"),
         ("parity", "passed"),
+        ("no-part-lost", "passed"),
     ]
 
 
@@ -216,7 +218,7 @@ def test_a_rule_speaks_of_the_artifacts_that_it_selects():
 def test_timing_is_a_measure_too():
     policy = with_rules({"measure": "timing.latency_ms_p95", "max": 2.0})
     slow = ArtifactTiming(digest="a" * 64, latency_ms_p50=1.0, latency_ms_p95=3.0, resident_bytes=1)
-    [reason] = judge(evidence(), PARAGON, policy, slow).reasons
+    [reason] = judge(evidence(), PARAGON, policy, timing=slow).reasons
     assert reason == "timing.latency_ms_p95 is 3, must be at most 2"
 
 
@@ -251,4 +253,44 @@ def test_an_override_of_one_rule_is_none_of_another():
     )
     verdict = judge(evidence(cross=0.4, own=0.5), PARAGON, policy)
     assert not verdict.admitted
-    assert [each.status for each in verdict.outcomes] == ["failed", "passed", "passed"]
+    assert [each.status for each in verdict.outcomes] == ["failed", *["passed"] * 3]
+
+
+def part(name, cross, *, queries=40, half=0.05, deciding=True):
+    column, value = name.split("=")
+    lost = cross - 0.9
+    gap = Estimate(value=lost, low=lost - half, high=lost + half, counted=queries, skipped=0)
+    return SliceEvidence(
+        artifact="a" * 64,
+        column=column,
+        value=value,
+        cross_hit_rate_at_10=estimate(cross),
+        paragon_hit_rate_at_10=estimate(0.9),
+        difference=gap,
+        p_adjusted=0.01,
+        is_deciding=deciding,
+    )
+
+
+def test_attack_a_part_that_is_lost_behind_a_good_mean():
+    slices = [part("room=bath", 0.1), part("room=hall", 0.88), part("x=y", 0.0, deciding=False)]
+    verdict = judge(evidence(), PARAGON, Policy(), slices=slices)
+    [reason] = verdict.reasons
+    assert reason.startswith("on room=bath hit_rate@10 is 0.100 where the paragon has 0.900 (40")
+    assert judge(evidence(), PARAGON, Policy(max_part_loss=0.9), slices=slices).admitted
+
+
+def test_a_rule_on_a_part_of_the_test_set():
+    slices = [part("room=bath", 0.8), part("room=hall", 0.6), part("x=y", 0.0, deciding=False)]
+
+    def judged(name):
+        rule = {"measure": "difference", "slice": name, "non_inferior_by": 0.2}
+        outcomes = judge(evidence(), PARAGON, with_rules(rule), slices=slices).outcomes
+        return [each.status for each in outcomes if each.rule == "own-0"]
+
+    assert judged("room=bath") == ["passed"]
+    assert judged("room=hall") == ["failed"]
+    assert judged("x=y") == ["undecided"]
+    assert judged("*") == ["passed", "failed"]
+    with pytest.raises(ConfigError, match="no part 'room=bat': room=bath, room=hall, x=y"):
+        judged("room=bat")
