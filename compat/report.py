@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from compat.diagnosis_section import DiagnosisSection
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
 from compat.report_parts import Estimate, Part
@@ -158,6 +159,7 @@ class Report(Part):
     cloud: CloudEvidence
     artifacts: tuple[ArtifactEvidence, ...]
     unmeasured: tuple[UnmeasuredArtifact, ...] = ()
+    diagnosis: DiagnosisSection | None = None
     policy: Policy
     timing: Timing
 
