@@ -40,7 +40,8 @@ class LayerNoise(Part):
 
     layer: str
     sqnr_db: float  # lower is worse; 20 dB = noise a tenth of the signal
-    local_sqnr_db: float | None  # of its own rounding and clipping alone
+    local_sqnr_db: float | None  # of its own rounding and clipping alone, its input being exact
+    clipped: float | None = None  # share of float values outside the calibrated range
 
 
 class QuantisedLayers(Part):
