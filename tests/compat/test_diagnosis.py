@@ -151,6 +151,20 @@ def test_two_faults_at_once_are_named_together() -> None:
     assert found.causes[0].name == "EXIF orientation ignored and mean and std are 0.5, 0.5"
 
 
+def test_a_wrong_kernel_does_not_hide_in_a_wide_tolerance() -> None:
+    rows = embed(tensors_of(kernel=Image.Resampling.BILINEAR))
+    found = diagnosed("embedding", rows, 0.5)
+    assert not found.stages[0].exceeds
+    assert found.causes[0].name == "resized with bilinear instead of bicubic"
+
+
+def test_noise_within_tolerance_is_not_explained_away() -> None:
+    noise = np.random.default_rng(3).normal(size=(N, 16)) * 0.01
+    found = diagnosed("embedding", embed(tensors_of()) + noise, 0.5)
+    assert found.first is None
+    assert not found.causes
+
+
 def test_embeddings_of_any_length_are_called_unnormalised() -> None:
     found = diagnosed("embedding", 3 * embed(tensors_of()), 1e-4)
     assert found.causes[0].name == "embedding not normalised"
