@@ -9,6 +9,7 @@ import typer
 
 from registry import cli_family
 from registry.cli_device import device_app
+from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
 from registry.cli_publish import keys_app
 from registry.cli_search import search
@@ -24,6 +25,7 @@ app.command("demo")(cli_family.demo)
 app.command("train")(cli_family.train)
 app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
+app.command("diagnose")(diagnose)
 app.command("publish")(cli_family.publish)
 app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")
