@@ -148,29 +148,27 @@ def diagnose_suspect(
         return conclude(len(blobs), (stage,))
     # int8 is allowed so much that a wrong kernel hides in it: there, nine tenths must be explained
     allowed = suspect.tolerance if stage.exceeds else 0.0
-    tried = _tried(suspect, blobs, recipe, run, differ)
-    before = float(own.mean())
-    causes, entered = [], None
+    causes = []
     if suspect.kind == "embedding":
-        causes.append(_unit_cause(rows, reference, before, allowed))
+        causes.append(_unit_cause(rows, reference, float(own.mean()), allowed))
     if suspect.kind == "tensor":
-        causes += _fitted_cause(rows, pixels, recipe, before, allowed)
+        causes += _fitted_cause(rows, pixels, recipe, float(own.mean()), allowed)
     places = {cause.name: suspect.kind for cause in causes}
-    for names, after in tried:
-        cause = _cause(
-            " and ".join(each.name for each in names),
-            "; ".join(each.cure for each in names),
-            before,
-            after,
-            allowed,
-        )
+    for chosen, after in _tried(suspect, blobs, recipe, run, differ):
+        cause = _chosen_cause(chosen, float(own.mean()), after, allowed)
         causes.append(cause)
-        places[cause.name] = names[0].stage
+        places[cause.name] = chosen[0].stage
     causes.sort(key=lambda cause: (not cause.explains, cause.unexplained_after))
-    if causes and causes[0].explains:
-        entered = places[causes[0].name]
+    entered = places[causes[0].name] if causes and causes[0].explains else None
     shown = causes[:5] if stage.exceeds or entered else []
     return conclude(len(blobs), (stage,), tuple(shown), entered=entered)
+
+
+def _chosen_cause(
+    chosen: tuple[Hypothesis, ...], before: float, after: float, allowed: float
+) -> Cause:
+    name = " and ".join(each.name for each in chosen)
+    return _cause(name, "; ".join(each.cure for each in chosen), before, after, allowed)
 
 
 def _tried(
