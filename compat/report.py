@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError
 
 from compat.device_evidence import AttestationSection
+from compat.diagnosis_section import DiagnosisSection
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
 from compat.policy import Outcome, Policy
@@ -189,6 +190,7 @@ class Report(Part):
     unmeasured: tuple[UnmeasuredArtifact, ...] = ()
     slices: SliceSection | None = None
     attestations: AttestationSection | None = None
+    diagnosis: DiagnosisSection | None = None
     policy: Policy
     timing: Timing
 

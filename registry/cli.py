@@ -10,6 +10,7 @@ import typer
 from registry import cli_family
 from registry.cli_attest import attest
 from registry.cli_device import device_app
+from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
 from registry.cli_publish import keys_app
 from registry.cli_report import report_app
@@ -27,6 +28,7 @@ app.command("train")(cli_family.train)
 app.command("search-arch")(cli_family.search_arch)
 app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
+app.command("diagnose")(diagnose)
 app.command("publish")(cli_family.publish)
 app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")

@@ -192,6 +192,28 @@ class Gallery:
             found = query.limit(1).to_arrow().to_pylist()
         return GalleryRow(**found[0]) if found else None
 
+    def vectors(self, ids: Sequence[str]) -> Floats:
+        """The stored embeddings of ``ids``, in their order: (N, D).
+
+        Raises:
+            UsageError: an id is not in this gallery. Remedy: build it from this data set.
+            CorruptError: the table cannot be read. Remedy: rebuild.
+        """
+        for each in ids:
+            if not _ID.fullmatch(each):
+                raise UsageError(f"gallery id {each!r} must be 1 to 128 of A-Z a-z 0-9 . _ -")
+        wanted = ", ".join(f"'{each}'" for each in ids)
+        with _border(CorruptError, "the gallery cannot be read; build it again"):
+            query = self._table.search().where(f"id IN ({wanted})").select(["id", "vector"])
+            found = query.limit(len(ids)).to_arrow().to_pylist()
+        stored = {row["id"]: row["vector"] for row in found}
+        if missing := [each for each in ids if each not in stored]:
+            raise UsageError(
+                f"{len(missing)} of {len(ids)} images are not in the gallery, the first has id "
+                f"{missing[0]}: build it from this data set"
+            )
+        return np.asarray([stored[each] for each in ids], dtype=np.float32)
+
     def _exact(self, unit: Floats, k: int) -> list[tuple[GalleryHit, ...]]:
         """(Q, D) -> Q results. Lance cuts ties at the k-th place anyhow, so fetch past them."""
         limit = min(k + 1, self.status.rows)
