@@ -24,8 +24,8 @@ def relevant_ranks(
     """Each query that has relevant items: its row and their ranks (R,), ascending from 1.
 
     The j-th best relevant item has rank j + the number of irrelevant items that score at least as
-    much, which one sort of each row of scores and a bisection give: (Q, D), (G, D) in
-    O(Q G (D + log G)), all pairs compared, none approximated.
+    much, which a bisection gives among the sorted scores that reach the worst relevant one:
+    (Q, D), (G, D) in O(Q G (D + log G)) at worst, all pairs compared, none approximated.
 
     Raises:
         UsageError: embeddings and labels do not correspond, or a row is zero or not finite.
@@ -35,11 +35,12 @@ def relevant_ranks(
     for rows, scores in score_blocks(
         query, gallery, same=relevance.same, queries=counted, block_bytes=block_bytes
     ):
-        found = [scores[place, relevance.of(row)] for place, row in enumerate(rows)]
-        scores.sort(axis=1)
-        for row, ordered, relevant in zip(rows, scores, found, strict=True):
+        for row, of_row in zip(rows, scores, strict=True):
+            relevant = np.sort(of_row[relevance.of(row)])
             if len(relevant):  # empty when the only one was the query's own image
-                yield int(row), _ranks(ordered, np.sort(relevant))
+                contenders = of_row[of_row >= relevant[0] - TIE]  # nothing below can rank before
+                contenders.sort()
+                yield int(row), _ranks(contenders, relevant)
 
 
 def _ranks(ordered: Floats, relevant: Floats) -> Ints:

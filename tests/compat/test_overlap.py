@@ -166,3 +166,15 @@ def test_a_persistence_outside_its_range_is_refused(persistence):
 def test_no_top_of_nothing():
     with pytest.raises(UsageError, match="at least 1"):
         top_items(np.eye(3), np.eye(3), 0)
+
+
+def test_a_long_gallery_is_searched_in_chunks_and_nothing_is_lost():
+    """More than k + 1 chunks of the gallery, against a full sort."""
+    rng = np.random.default_rng(5)
+    query, gallery = rng.normal(size=(7, 8)), rng.normal(size=(3001, 8))
+    query, gallery = (
+        (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        for rows in (query, gallery)
+    )
+    order = np.argsort(-(query @ gallery.T), axis=1, kind="stable")
+    np.testing.assert_array_equal(top_items(query, gallery, 10).rows, order[:, :10])
