@@ -46,7 +46,7 @@ def embed(blob: bytes, tensors: Floats) -> Floats:
 def test_real_calibration_loses_little(fp32: bytes) -> None:
     int8, real = export_onnx_int8(fp32, images(64, 0)), images(8, 1)
     found = measure_layers(fp32, int8, real, "net")
-    assert found.measured >= 4
+    assert found.measured >= 2
     assert found.suggestion == "no layer loses much: no layer needs float"
     exact, quantised = embed(fp32, real), embed(int8, real)
     power = sum(float(v) ** 2 for v in exact.ravel())
