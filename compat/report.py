@@ -17,6 +17,7 @@ from compat.policy import Outcome, Policy
 from compat.report_parts import Estimate, Part
 from compat.slices import SliceSection
 from compat.space import EmbeddingSpace, Name
+from compat.stress import StressSection
 
 MAX_REPORT_BYTES = 16 * 2**20
 
@@ -189,6 +190,7 @@ class Report(Part):
     artifacts: tuple[ArtifactEvidence, ...]
     unmeasured: tuple[UnmeasuredArtifact, ...] = ()
     slices: SliceSection | None = None
+    stress: StressSection | None = None
     attestations: AttestationSection | None = None
     diagnosis: DiagnosisSection | None = None
     policy: Policy

@@ -74,6 +74,9 @@ def verify(
     policy: Annotated[
         Path | None, typer.Option(help="rules instead of the family's own, see docs/policy.md")
     ] = None,
+    stress: Annotated[
+        bool, typer.Option("--stress", help="also corruptions, strange inputs, determinism")
+    ] = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,6 +93,11 @@ def verify(
     from registry.pipeline import refusal_in_words, verify_family
 
     report = verify_family(config, workspace)
+    if stress:
+        from registry.stages import family_of
+        from registry.stressing import stress_report
+
+        report = stress_report(workspace, family_of(config, workspace).dataset)
     if as_json:
         typer.echo(workspace.report_json.read_text(), nl=False)
     else:

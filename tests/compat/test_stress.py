@@ -1,0 +1,110 @@
+"""Stress: curves fall, strange images are told from real ones, and circumstances change nothing."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from compat.embedding import embed_pixels
+from compat.scores import relevance
+from compat.stress import StressSubject, strange_images, stress
+
+
+@dataclass(frozen=True)
+class Clumsy:
+    """An embedder whose numbers depend on the size of the batch."""
+
+    whole: object
+
+    @property
+    def preprocess(self):
+        return self.whole.preprocess
+
+    @property
+    def dim(self):
+        return self.whole.dim
+
+    def embed(self, tensors):
+        rows = self.whole.embed(tensors) + 0.01 * len(tensors)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def parts(drawn):
+    recipe = drawn.cloud_embedder.preprocess
+    sides = []
+    for side in (drawn.evidence.queries, drawn.evidence.gallery):
+        sides.append(np.stack([recipe.pixels(b) for b in side.images]))
+    gallery = np.concatenate(list(embed_pixels(drawn.cloud_embedder, sides[1])))
+    subject = StressSubject("edge", drawn.member_embedder, drawn.member_embedder, sides[0])
+    labels = drawn.evidence.queries.labels
+
+    def relevance_of(rows):
+        return relevance([labels[row] for row in rows], drawn.evidence.gallery.labels)
+
+    return subject, gallery, relevance_of, labels
+
+
+def test_a_curve_for_each_corruption_and_one_clean_point(parts):
+    subject, gallery, relevance_of, labels = parts
+    found = stress([subject], gallery, relevance_of, labels)
+    assert found.queries == 48
+    points = {(each.corruption, each.level): each for each in found.curves}
+    assert len(points) == len(found.curves) == 1 + 7 * 5
+    clean = points["none", 0]
+    assert clean.hit_rate_at_10.value > 0.9
+    assert points["rotation", 5].map.value < clean.map.value - 0.1
+    assert found == stress([subject], gallery, relevance_of, labels)
+
+
+def test_the_clean_point_is_the_cross_test(parts):
+    from compat.retrieval import mean, retrieval_per_query
+
+    subject, gallery, relevance_of, labels = parts
+    query = np.concatenate(list(embed_pixels(subject.embedder, subject.pixels)))
+    wanted = retrieval_per_query(query, gallery, relevance_of(range(len(labels))))
+    [clean] = [p for p in stress([subject], gallery, relevance_of, labels).curves if not p.level]
+    assert clean.map.value == pytest.approx(mean(wanted.average_precision).value)
+
+
+def test_strange_images_are_reported_beside_real_ones(parts):
+    subject, gallery, relevance_of, labels = parts
+    found = {each.kind: each for each in stress([subject], gallery, relevance_of, labels).strange}
+    assert set(found) == set(strange_images(8))
+    assert found["noise"].best_score_mean < found["noise"].real_best_score_mean
+    assert found["noise"].share_above_real_median < 0.5
+    assert found["black"].images == 1
+
+
+def test_an_embedder_that_gives_a_strange_image_no_direction_is_told(parts):
+    from compat.errors import UsageError
+
+    subject, gallery, relevance_of, labels = parts
+
+    @dataclass(frozen=True)
+    class Refusing:
+        whole: object
+        preprocess = subject.embedder.preprocess
+        dim = subject.embedder.dim
+
+        def embed(self, tensors):
+            if tensors.std() == 0:
+                raise UsageError("embeddings: row 0 of 1 is zero or not finite")
+            return self.whole.embed(tensors)
+
+    refusing = replace(subject, embedder=Refusing(subject.embedder))
+    found = {e.kind: e for e in stress([refusing], gallery, relevance_of, labels).strange}
+    assert not found["black"].finite
+    assert found["noise"].finite
+
+
+def test_determinism_is_measured_and_its_lack_is_seen(parts):
+    subject, gallery, relevance_of, labels = parts
+    [steady] = stress([subject], gallery, relevance_of, labels).determinism
+    assert (steady.rerun, steady.threads) == (0, 0)
+    assert steady.batch < 1e-6
+    clumsy = replace(subject, embedder=Clumsy(subject.embedder), two_threads=None)
+    [found] = stress([clumsy], gallery, relevance_of, labels).determinism
+    assert found.rerun == 0
+    assert found.batch > 0.01
+    assert found.threads is None
