@@ -2,7 +2,7 @@
 
     python -m benchmarks.pattern [--out FOLDER]
 
-Trains one small network with each loss against the same frozen gallery model (resumable, some five
+Trains one small network with each loss against the same frozen gallery model (resumable, some four
 minutes a loss on two cores) and writes benchmarks/results/pattern.md and .json: self-test M(q, q)
 and cross-test M(q, g) on unseen classes, beside chance. Losses that never see a coordinate of the
 gallery must come out at chance in the cross-test, however good they are alone (arXiv:2105.06047,

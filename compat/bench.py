@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 
 from compat.flips import count_flips
-from compat.overlap import TopItems, top_items
+from compat.overlap import TopItems
 from compat.preprocess import Floats
 from compat.report import Acceptance, Differences, Flips, Resolvable, Retrieval
-from compat.retrieval import RetrievalPerQuery, retrieval_per_query
+from compat.retrieval import RetrievalPerQuery
 from compat.scores import Relevance
 from compat.statistics import (
     mean_interval,
     paired_difference_interval,
     smallest_resolvable_difference,
 )
-from compat.thresholds import AcceptRates, accept_rates, threshold_at_far
+from compat.survey import Survey, survey
+from compat.thresholds import AcceptRates, threshold_at_far
 
 FAR = 1e-3  # of the threshold whose stability is measured
 MIN_FALSE_ACCEPTS = 10  # below, a threshold at `FAR` would hang on a handful of pairs
@@ -42,15 +43,22 @@ class Bench:
         macs: int,
     ) -> "Bench":
         """From the cloud model's own embeddings: (Q, D), (G, D)."""
+        threshold = _threshold(query, gallery, relevance)
+        paragon = survey(query, gallery, relevance, threshold=threshold)
         return cls(
             relevance=relevance,
             classes=classes,
             gallery=gallery,
-            paragon=retrieval_per_query(query, gallery, relevance),
-            top_ten=top_items(query, gallery, 10, same=relevance.same),
+            paragon=paragon.retrieval,
+            top_ten=paragon.top,
             macs=macs,
-            threshold=_threshold(query, gallery, relevance),
+            threshold=paragon.accepted,
         )
+
+    def survey(self, query: Floats) -> Survey:
+        """A member's queries in the cloud's gallery: M(q, g), its top ten and accept rates."""
+        threshold = self.threshold.threshold if self.threshold else None
+        return survey(query, self.gallery, self.relevance, threshold=threshold)
 
     def retrieval(self, tested: RetrievalPerQuery) -> Retrieval:
         return Retrieval.model_validate(
@@ -94,11 +102,10 @@ class Bench:
             }
         )
 
-    def acceptance(self, query: Floats) -> Acceptance | None:
-        """What the paragon's threshold does to this query model."""
-        if self.threshold is None:
+    def acceptance(self, rates: AcceptRates | None) -> Acceptance | None:
+        """What the paragon's threshold does to a query model with these ``rates`` at it."""
+        if self.threshold is None or rates is None:
             return None
-        rates = accept_rates(query, self.gallery, self.relevance, self.threshold.threshold)
         return Acceptance(
             threshold=self.threshold.threshold,
             paragon_far=self.threshold.far,
@@ -118,9 +125,8 @@ class Bench:
         )
 
 
-def _threshold(query: Floats, gallery: Floats, relevance: Relevance) -> AcceptRates | None:
+def _threshold(query: Floats, gallery: Floats, relevance: Relevance) -> float | None:
     """The paragon's own, at `FAR`; None on a set that has too few impostors to show it."""
     if len(query) * len(gallery) * FAR < MIN_FALSE_ACCEPTS:
         return None
-    threshold = threshold_at_far(query, gallery, relevance, FAR)
-    return accept_rates(query, gallery, relevance, threshold)
+    return threshold_at_far(query, gallery, relevance, FAR)

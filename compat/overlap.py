@@ -40,25 +40,42 @@ def top_items(
     Raises:
         UsageError: k < 1, or embeddings that have no cosine.
     """
+    top = no_top_items(len(query), len(gallery), k, same)
+    if len(gallery):
+        for numbers, scores in score_blocks(query, gallery, same=same, block_bytes=block_bytes):
+            read_top_items(top, numbers, scores)
+    return top
+
+
+def no_top_items(queries: int, items: int, k: int, same: Matches | None) -> TopItems:
+    """Room for the k best of each query, to be filled by `read_top_items`.
+
+    Raises:
+        UsageError: k < 1.
+    """
     if k < 1:
         raise UsageError(f"k must be at least 1, got {k}")
-    kept = min(k, len(gallery))
-    rows = np.full((len(query), kept), -1, dtype=np.int64)
-    ranks = np.full((len(query), kept), len(gallery) + 1, dtype=np.int64)
-    own = same.counts if same is not None else np.zeros(len(query), dtype=np.int64)
-    top = TopItems(rows, ranks, k, len(gallery) - own)
-    if not kept:
-        return top
-    for numbers, scores in score_blocks(query, gallery, same=same, block_bytes=block_bytes):
-        floors = _floors(scores, kept + 1)  # the (k+1)-th best decides who is safe
-        for number, row, floor in zip(numbers, scores, floors, strict=True):
-            near = np.flatnonzero((row >= floor) & (row > -np.inf))
-            near = near[np.argsort(-row[near], kind="stable")][: kept + 1]
-            best = row[near][:kept]
-            rows[number, : len(best)] = near[:kept]
-            # how many of the k+1 best score at least as much: its rank if it loses every tie
-            ranks[number, : len(best)] = np.searchsorted(-row[near], TIE - best, side="right")
-    return top
+    kept = min(k, items)
+    own = same.counts if same is not None else np.zeros(queries, dtype=np.int64)
+    return TopItems(
+        rows=np.full((queries, kept), -1, dtype=np.int64),
+        ranks=np.full((queries, kept), items + 1, dtype=np.int64),
+        k=k,
+        available=items - own,
+    )
+
+
+def read_top_items(top: TopItems, numbers: Ints, scores: Floats) -> None:
+    """Fill in the queries (B,) of one block of scores (B, G), which stays as it is."""
+    kept = top.rows.shape[1]
+    floors = _floors(scores, kept + 1)  # the (k+1)-th best decides who is safe
+    for number, row, floor in zip(numbers, scores, floors, strict=True):
+        near = np.flatnonzero((row >= floor) & (row > -np.inf))
+        near = near[np.argsort(-row[near], kind="stable")][: kept + 1]
+        best = row[near][:kept]
+        top.rows[number, : len(best)] = near[:kept]
+        # how many of the k+1 best score at least as much: its rank if it loses every tie
+        top.ranks[number, : len(best)] = np.searchsorted(-row[near], TIE - best, side="right")
 
 
 def _floors(scores: Floats, n: int) -> Floats:

@@ -38,9 +38,14 @@ def relevant_ranks(
         for row, of_row in zip(rows, scores, strict=True):
             relevant = np.sort(of_row[relevance.of(row)])
             if len(relevant):  # empty when the only one was the query's own image
-                contenders = of_row[of_row >= relevant[0] - TIE]  # nothing below can rank before
-                contenders.sort()
-                yield int(row), _ranks(contenders, relevant)
+                yield int(row), ranks_in_row(of_row, relevant)
+
+
+def ranks_in_row(scores: Floats, relevant: Floats) -> Ints:
+    """All scores of a query (G,), its relevant items' ascending (R,) -> ranks (R,), ascending."""
+    contenders = scores[scores >= relevant[0] - TIE]  # nothing below can rank before
+    contenders.sort()
+    return _ranks(contenders, relevant)
 
 
 def _ranks(ordered: Floats, relevant: Floats) -> Ints:
@@ -105,15 +110,20 @@ def retrieval_per_query(
     """
     values = np.full((6, len(query)), np.nan)
     for row, ranks in relevant_ranks(query, gallery, relevance, block_bytes=block_bytes):
-        values[:, row] = (
-            hit_rate_at_k(ranks, 1),
-            hit_rate_at_k(ranks, 10),
-            recall_at_k(ranks, 10),
-            average_precision(ranks),
-            r_precision(ranks),
-            average_precision_at_r(ranks),
-        )
+        values[:, row] = measures_of(ranks)
     return RetrievalPerQuery(*values)
+
+
+def measures_of(ranks: Ints) -> tuple[float, ...]:
+    """The measures of one query, in the order of `RetrievalPerQuery`, from its (R,) ranks."""
+    return (
+        hit_rate_at_k(ranks, 1),
+        hit_rate_at_k(ranks, 10),
+        recall_at_k(ranks, 10),
+        average_precision(ranks),
+        r_precision(ranks),
+        average_precision_at_r(ranks),
+    )
 
 
 @dataclass(frozen=True)

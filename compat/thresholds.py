@@ -54,7 +54,7 @@ def threshold_at_far(
             fit in memory. Remedy: ask for a FAR that the set can show.
     """
     check_corresponds(query, gallery, relevance)
-    impostors = len(query) * len(gallery) - _excluded(relevance)
+    impostors = impostor_pairs(relevance)
     if not 0 < far < 1:
         raise UsageError(f"FAR must lie between 0 and 1, got {far}")
     allowed = int(far * impostors * (1 + 1e-12))  # 0.29 * 300 is 87, not 86.99...
@@ -84,15 +84,13 @@ def accept_rates(
     """TAR and FAR of all pairs at a given threshold: (Q, D), (G, D) of one space."""
     check_corresponds(query, gallery, relevance)
     cut = np.float32(threshold)
-    accepted_genuine = genuine_pairs = accepted_impostors = impostor_pairs = 0
+    accepted_genuine = genuine_pairs = accepted_impostors = 0
     for genuine, impostor in _split_pairs(query, gallery, relevance, block_bytes):
         accepted_genuine += int(np.count_nonzero(genuine > cut))
         genuine_pairs += len(genuine)
         accepted_impostors += int(np.count_nonzero(impostor > cut))
-        impostor_pairs += len(impostor)
-    return AcceptRates(
-        float(cut), accepted_genuine, genuine_pairs, accepted_impostors, impostor_pairs
-    )
+    impostors = impostor_pairs(relevance)
+    return AcceptRates(float(cut), accepted_genuine, genuine_pairs, accepted_impostors, impostors)
 
 
 @dataclass(frozen=True)
@@ -131,15 +129,23 @@ def threshold_stability(
     )
 
 
+def impostor_pairs(relevance: Relevance) -> int:
+    """How many pairs are neither relevant nor a query's own image."""
+    pairs = len(relevance.relevant.group) * len(relevance.relevant.rows)
+    return pairs - _excluded(relevance)
+
+
 def _split_pairs(
     query: Floats, gallery: Floats, relevance: Relevance, block_bytes: int
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Blocks of genuine and impostor scores, in no particular order."""
+    """Blocks of genuine scores (N,), and of impostor scores (B, G) with -inf for all else."""
     for rows, scores in score_blocks(query, gallery, same=relevance.same, block_bytes=block_bytes):
-        is_genuine = np.zeros(scores.shape, dtype=np.bool_)  # (B, G)
-        for place, row in enumerate(rows):
-            is_genuine[place, relevance.of(row)] = True
-        yield scores[is_genuine], scores[~is_genuine & (scores > -np.inf)]
+        found = [np.empty(0, dtype=np.float32)]
+        for of_row, row in zip(scores, rows, strict=True):
+            relevant = relevance.of(row)
+            found.append(of_row[relevant])
+            of_row[relevant] = -np.inf
+        yield np.concatenate(found), scores
 
 
 def _excluded(relevance: Relevance) -> int:

@@ -23,7 +23,7 @@ from compat.errors import DataError, KinspaceError, RefusedError, UsageError
 from compat.evidence import EvidenceSet, Progress, SidePixels, decode_all, silent
 from compat.gate import find_defects, judge
 from compat.manifest import Precision, Runtime
-from compat.overlap import overlap_at_k, rank_biased_overlap, top_items
+from compat.overlap import overlap_at_k, rank_biased_overlap
 from compat.parity import measure_parity
 from compat.policy import Policy
 from compat.preprocess import Floats, Pixels
@@ -228,16 +228,15 @@ def _measure(
     query = _embed(member, pixels.queries, "queries", space, progress)
     own_gallery = _embed(member, pixels.gallery, "gallery", space, progress)
     what = f"search {member.label}"
-    progress(what, 0, 3)
+    progress(what, 0, 2)
     self_test = retrieval_per_query(query, own_gallery, bench.relevance)
-    progress(what, 1, 3)
-    cross_test = retrieval_per_query(query, bench.gallery, bench.relevance)
-    progress(what, 2, 3)
-    top_ten = top_items(query, bench.gallery, 10, same=bench.relevance.same)
-    progress(what, 3, 3)
+    progress(what, 1, 2)
+    found = bench.survey(query)
+    cross_test, top_ten = found.retrieval, found.top
+    progress(what, 2, 2)
     margin = margins(member.reference, bench.gallery, bench.relevance)
     error = margin_normalised_error(query, member.reference, margin)
-    found = ArtifactEvidence.model_validate(
+    evidence = ArtifactEvidence.model_validate(
         {
             **_identity(member),
             "parity": measure_parity(query, member.reference),
@@ -250,7 +249,7 @@ def _measure(
                 rank_biased_overlap(bench.top_ten, top_ten), bench.classes
             ),
             "flips": bench.flips(cross_test),
-            "acceptance": bench.acceptance(query),
+            "acceptance": bench.acceptance(found.accepted),
             "embedding_error": EmbeddingError(
                 margin_normalised=mean_interval(error, bench.classes),
                 centred=mean_interval(centred_error(query, member.reference), bench.classes),
@@ -266,7 +265,7 @@ def _measure(
         }
     )
     rows, too_small = slice_artifact(member.digest, cross_test, bench.paragon, known)
-    return _Measured(found, tuple(rows), too_small)
+    return _Measured(evidence, tuple(rows), too_small)
 
 
 def _identity(member: Subject) -> dict[str, object]:
