@@ -4,7 +4,7 @@ from pathlib import Path
 
 from compat.errors import RefusedError
 from compat.files import digest_of, read_bounded
-from compat.manifest import ReleaseManifest
+from compat.manifest import ReleaseManifest, canonical_json
 from compat.report import MAX_REPORT_BYTES, Report
 from registry.judging import candidate_of, judge_candidate, read_report
 from registry.keys import KeyFolder
@@ -33,6 +33,7 @@ def verify_family(config: FamilyConfig, workspace: Workspace) -> Report:
         "members": [member_inputs(family, member) for member in config.members],
         "policy": config.policy.model_dump(mode="json"),
         "space": config.space.id,
+        "measures": digest_of(canonical_json(Report.model_json_schema())),
     }
     workspace.once("verify", inputs, judge)
     return read_report(workspace)
