@@ -25,9 +25,12 @@ LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 class S3Store:
     """Objects under ``prefix`` of one bucket; the version is the ETag. ``client`` is boto3's."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+    def __init__(
+        self, client: Any, bucket: str, prefix: str = "", *, sse: str | None = None
+    ) -> None:
         self._client = client
         self._bucket = bucket
+        self._sealed = {"ServerSideEncryption": sse} if sse else {}
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
     def get(self, name: str, *, max_bytes: int) -> Stored:
@@ -106,14 +109,16 @@ class S3Store:
         if len(blob) > PART_BYTES:
             return self._put_parts(name, blob, condition)
         answer = self._client.put_object(
-            **self._at(name), Body=blob, ChecksumAlgorithm="SHA256", **condition
+            **self._at(name), Body=blob, ChecksumAlgorithm="SHA256", **self._sealed, **condition
         )
         return str(answer["ETag"])
 
     def _put_parts(self, name: str, blob: bytes, condition: dict[str, str]) -> str:
         """Multipart; the condition is checked at the end, and a failed upload leaves no parts."""
         at = self._at(name)
-        opened = self._client.create_multipart_upload(**at, ChecksumAlgorithm="SHA256")
+        opened = self._client.create_multipart_upload(
+            **at, ChecksumAlgorithm="SHA256", **self._sealed
+        )
         upload = {**at, "UploadId": opened["UploadId"]}
         try:
             parts = []
