@@ -6,6 +6,8 @@ KinspaceError                exit
 │   ├── DataError                 a data set: missing column, empty split
 │   │   └── ImageError            one image cannot be used: the message names it and the cure
 │   ├── SpaceError                embeddings of different spaces were about to be compared
+│   ├── NotFoundError             a store holds nothing of that name
+│   ├── ConflictError             another publisher was first: load what is there and retry
 │   └── MissingExtraError         the verb needs an extra that is not installed
 ├── OfflineError              3   nobody answered: keep what runs, try later
 ├── UntrustedError            4   an answer came and must not be believed: keep what runs, alert
@@ -43,6 +45,14 @@ class ImageError(DataError):
 
 
 class SpaceError(UsageError):
+    pass
+
+
+class NotFoundError(UsageError):
+    pass
+
+
+class ConflictError(UsageError):
     pass
 
 

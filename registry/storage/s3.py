@@ -1,0 +1,155 @@
+"""Storage in an S3 bucket: conditional writes, checksums, multipart for large bodies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from compat.errors import CorruptError, OfflineError, UsageError
+from registry.storage.port import (
+    Stat,
+    Stored,
+    check_name,
+    check_range,
+    conflict,
+    not_found,
+    too_long,
+)
+
+PART_BYTES = 8 * 2**20  # S3 takes parts of 5 MiB or more
+MISSING = {"404", "NoSuchKey", "NotFound"}
+LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+
+
+class S3Store:
+    """Objects under ``prefix`` of one bucket; the version is the ETag. ``client`` is boto3's."""
+
+    def __init__(
+        self, client: Any, bucket: str, prefix: str = "", *, sse: str | None = None
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._sealed = {"ServerSideEncryption": sse} if sse else {}
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def get(self, name: str, *, max_bytes: int) -> Stored:
+        with self._border(name):
+            answer = self._client.get_object(**self._at(name), ChecksumMode="ENABLED")
+            with answer["Body"] as body:
+                if answer["ContentLength"] > max_bytes:
+                    raise too_long(name, max_bytes)
+                blob = body.read()
+        if len(blob) != answer["ContentLength"]:
+            raise CorruptError(f"{name} came cut at {len(blob)} bytes: fetch it again")
+        return Stored(blob, answer["ETag"])
+
+    def get_range(self, name: str, start: int, *, n_bytes: int) -> bytes:
+        check_range(start, n_bytes)
+        try:
+            with self._border(name):
+                wanted = f"bytes={start}-{start + n_bytes - 1}"
+                with self._client.get_object(**self._at(name), Range=wanted)["Body"] as body:
+                    return bytes(body.read(n_bytes))
+        except UsageError as error:
+            if _code(error.__cause__) in {"416", "InvalidRange"}:
+                return b""
+            raise
+
+    def stat(self, name: str) -> Stat | None:
+        with self._border(name):
+            try:
+                head = self._client.head_object(**self._at(name))
+            except ClientError as error:
+                if _code(error) in MISSING:
+                    return None
+                raise
+        return Stat(head["ContentLength"], head["ETag"])
+
+    def put_new(self, name: str, blob: bytes) -> str:
+        with self._border(name):
+            try:
+                return self._put(name, blob, IfNoneMatch="*")
+            except ClientError as error:
+                if _code(error) not in LOST:
+                    raise
+        there = self.stat(name)
+        if there is not None and there.size_bytes == len(blob):
+            stored = self.get(name, max_bytes=len(blob))
+            if stored.blob == blob:
+                return stored.version
+        raise conflict(name)
+
+    def replace(self, name: str, blob: bytes, *, expected: str) -> str:
+        with self._border(name):
+            try:
+                return self._put(name, blob, IfMatch=expected)
+            except ClientError as error:
+                if _code(error) in LOST | MISSING:
+                    raise conflict(name) from error
+                raise
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        with self._border(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return tuple(sorted(key[len(self._prefix) :] for key in keys))
+
+    def delete(self, name: str) -> None:
+        with self._border(name):
+            self._client.delete_object(**self._at(name))
+
+    def _at(self, name: str) -> dict[str, str]:
+        check_name(name)
+        return {"Bucket": self._bucket, "Key": self._prefix + name}
+
+    def _put(self, name: str, blob: bytes, **condition: str) -> str:
+        if len(blob) > PART_BYTES:
+            return self._put_parts(name, blob, condition)
+        answer = self._client.put_object(
+            **self._at(name), Body=blob, ChecksumAlgorithm="SHA256", **self._sealed, **condition
+        )
+        return str(answer["ETag"])
+
+    def _put_parts(self, name: str, blob: bytes, condition: dict[str, str]) -> str:
+        """Multipart; the condition is checked at the end, and a failed upload leaves no parts."""
+        at = self._at(name)
+        opened = self._client.create_multipart_upload(
+            **at, ChecksumAlgorithm="SHA256", **self._sealed
+        )
+        upload = {**at, "UploadId": opened["UploadId"]}
+        try:
+            parts = []
+            for number, start in enumerate(range(0, len(blob), PART_BYTES), 1):
+                body = blob[start : start + PART_BYTES]
+                sent = self._client.upload_part(
+                    **upload, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256"
+                )
+                part = {key: sent[key] for key in ("ETag", "ChecksumSHA256") if key in sent}
+                parts.append({**part, "PartNumber": number})
+            answer = self._client.complete_multipart_upload(
+                **upload, MultipartUpload={"Parts": parts}, **condition
+            )
+        except BaseException:
+            self._client.abort_multipart_upload(**upload)
+            raise
+        return str(answer["ETag"])
+
+    @contextmanager
+    def _border(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if _code(error) in MISSING:
+                raise not_found(name) from error
+            if error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
+                raise OfflineError(f"bucket {self._bucket} is failing: {error}") from error
+            raise UsageError(f"bucket {self._bucket} refuses {name}: {error}") from error
+        except BotoCoreError as error:
+            raise OfflineError(f"no answer from bucket {self._bucket}: {error}") from error
+
+
+def _code(error: BaseException | None) -> str:
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""

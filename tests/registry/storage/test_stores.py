@@ -1,0 +1,121 @@
+"""The contract of storage: one suite on memory, a folder, and S3 over real HTTP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from compat.errors import ConflictError, NotFoundError, OfflineError, UsageError
+from registry.storage.files import FileStore
+from registry.storage.memory import MemoryStore
+from registry.storage.port import Store
+from registry.storage.s3 import PART_BYTES, S3Store
+
+
+def s3_client(endpoint: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "files", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "files":
+        return FileStore(tmp_path)
+    client = s3_client(request.getfixturevalue("endpoint"))
+    client.create_bucket(Bucket="registry")
+    return S3Store(client, "registry", tmp_path.name)
+
+
+def test_bytes_come_back_whole_and_in_ranges(store: Store) -> None:
+    version = store.put_new("targets/a.bin", b"0123456789")
+    assert store.get("targets/a.bin", max_bytes=10).blob == b"0123456789"
+    assert store.get("targets/a.bin", max_bytes=10).version == version
+    assert store.get_range("targets/a.bin", 3, n_bytes=4) == b"3456"
+    assert store.get_range("targets/a.bin", 8, n_bytes=9) == b"89"
+    assert store.get_range("targets/a.bin", 10, n_bytes=1) == b""
+    with pytest.raises(UsageError, match="more than 9 bytes"):
+        store.get("targets/a.bin", max_bytes=9)
+
+
+def test_a_new_name_is_never_overwritten(store: Store) -> None:
+    version = store.put_new("a", b"first")
+    assert store.put_new("a", b"first") == version
+    for other in (b"other", b"a longer one"):
+        with pytest.raises(ConflictError, match="retry"):
+            store.put_new("a", other)
+    assert store.get("a", max_bytes=99).blob == b"first"
+
+
+def test_of_two_replacements_one_wins_and_the_other_can_retry(store: Store) -> None:
+    seen = store.put_new("timestamp.json", b"1")
+    store.replace("timestamp.json", b"2", expected=seen)
+    with pytest.raises(ConflictError, match="retry"):
+        store.replace("timestamp.json", b"3", expected=seen)
+    now = store.get("timestamp.json", max_bytes=9)
+    assert now.blob == b"2"
+    store.replace("timestamp.json", b"3", expected=now.version)
+    assert store.get("timestamp.json", max_bytes=9).blob == b"3"
+
+
+def test_what_is_not_there(store: Store) -> None:
+    assert store.stat("a") is None
+    store.delete("a")
+    with pytest.raises(NotFoundError):
+        store.get("a", max_bytes=9)
+    with pytest.raises(ConflictError):
+        store.replace("a", b"x", expected='"0"')
+    assert store.list("") == ()
+
+
+def test_names_are_listed_by_prefix_and_deleted(store: Store) -> None:
+    for name in ("b/2", "b/1", "c"):
+        store.put_new(name, name.encode())
+    assert store.list("b/") == ("b/1", "b/2")
+    store.delete("b/1")
+    assert store.list("") == ("b/2", "c")
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../b", "/a", ".store.lock", "a//b", ""])
+def test_a_name_cannot_leave_the_store(store: Store, name: str) -> None:
+    with pytest.raises(UsageError, match="no name"):
+        store.put_new(name, b"x")
+    assert store.list("") == ()
+
+
+def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(endpoint: str) -> None:
+    client = s3_client(endpoint)
+    client.create_bucket(Bucket="large")
+    store, blob = S3Store(client, "large"), bytes(PART_BYTES) + b"end"
+    version = store.put_new("a", blob)
+    assert version.endswith('-2"')
+    assert store.get("a", max_bytes=len(blob)).blob == blob
+    with pytest.raises(ConflictError):
+        store.put_new("a", blob[:-1] + b"x")
+    assert store.get("a", max_bytes=len(blob)).version == version
+    assert not client.list_multipart_uploads(Bucket="large").get("Uploads")
+
+
+def test_nobody_answers() -> None:
+    with pytest.raises(OfflineError, match="no answer"):
+        S3Store(s3_client("http://127.0.0.1:9"), "registry").stat("a")
