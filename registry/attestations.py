@@ -13,12 +13,12 @@ from rich.progress import track
 from compat.attestation import MAX_ATTESTATION_BYTES, Attested, Expected, mismatch_of
 from compat.device_evidence import AttestationSection, RefusedAttestation, aggregate
 from compat.errors import UntrustedError, UsageError
-from compat.files import read_bounded, write_atomic
+from compat.files import read_bounded
 from compat.report import Report
-from compat.report_page import render_page
 from edge.envelope import open_envelope
 from registry.candidate import CandidateFolder
 from registry.judging import read_report
+from registry.report_files import write_report
 from registry.workspace import Workspace
 
 MAX_ATTESTATIONS = 10_000  # in one folder
@@ -62,9 +62,7 @@ def attach_attestations(
         refused=tuple(refused),
     )
     changed = report.model_copy(update={"attestations": section})
-    page = render_page(changed)
-    write_atomic(workspace.report_json, changed.to_bytes())
-    write_atomic(workspace.report_html, page.encode())
+    write_report(workspace, changed)
     return section
 
 

@@ -11,13 +11,12 @@ from rich.progress import Progress
 from compat.dataset import Dataset, LabelledImage
 from compat.embedding import Embedder
 from compat.evidence import EvidenceSet, LabelledImages
-from compat.files import digest_of, read_bounded, write_atomic
+from compat.files import digest_of, read_bounded
 from compat.golden import GoldenSet
 from compat.images import read_image
 from compat.manifest import Artifact, Blob, Member, Model
 from compat.policy import Policy
 from compat.report import MAX_REPORT_BYTES, ArtifactTiming, Report, Timing
-from compat.report_page import render_page
 from compat.space import EmbeddingSpace
 from compat.terminal import STDERR
 from compat.verification import Subject, verify
@@ -25,6 +24,7 @@ from edge.embedder import open_embedder
 from edge.footprint import measure
 from registry.candidate import CandidateFolder
 from registry.publish import Candidate
+from registry.report_files import write_report
 from registry.workspace import Workspace
 
 LATENCY_RUNS = 100
@@ -71,8 +71,7 @@ def judge_candidate(
             timing=timing,
             progress=progress,
         )
-    write_atomic(workspace.report_json, report.to_bytes())
-    write_atomic(workspace.report_html, render_page(report).encode())
+    write_report(workspace, report)
     return report
 
 

@@ -6,11 +6,9 @@ import numpy as np
 from rich.progress import Progress
 
 from compat.dataset import Dataset, LabelledImage
-from compat.files import write_atomic
 from compat.images import read_image
 from compat.manifest import Artifact, Model
 from compat.report import Report
-from compat.report_page import render_page
 from compat.scores import Relevance, relevance
 from compat.space import EmbeddingSpace
 from compat.stress import StressSubject, stress
@@ -18,6 +16,7 @@ from compat.terminal import STDERR
 from edge.embedder import open_embedder
 from registry.candidate import CandidateFolder
 from registry.judging import HELD_OUT, read_report
+from registry.report_files import write_report
 from registry.workspace import Workspace
 
 
@@ -61,8 +60,7 @@ def stress_report(workspace: Workspace, dataset: Dataset) -> Report:
             progress,
         )
     report = report.model_copy(update={"stress": section})
-    write_atomic(workspace.report_json, report.to_bytes())
-    write_atomic(workspace.report_html, render_page(report).encode())
+    write_report(workspace, report)
     return report
 
 

@@ -37,6 +37,10 @@ class Workspace:
         return self.root / "report" / "report.html"
 
     @property
+    def report_markdown(self) -> Path:
+        return self.root / "report" / "report.md"
+
+    @property
     def registry(self) -> Path:
         return self.root / "registry"
 
