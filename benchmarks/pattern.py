@@ -1,9 +1,10 @@
 """The pattern table: which losses land in the gallery's coordinates, at equal budget.
 
-    python -m benchmarks.pattern [--out FOLDER]
+    python -m benchmarks.pattern demo         # the images that come with the project: minutes
+    python -m benchmarks.pattern objects820   # the full set: an hour
 
-Trains one small network with each loss against the same frozen gallery model (resumable, some four
-minutes a loss on two cores) and writes benchmarks/results/pattern.md and .json: self-test M(q, q)
+Trains one small network with each loss against the same frozen gallery model (resumable) and writes
+benchmarks/results/pattern-SET.md and .json: self-test M(q, q)
 and cross-test M(q, g) on unseen classes, beside chance. Losses that never see a coordinate of the
 gallery must come out at chance in the cross-test, however good they are alone (arXiv:2105.06047,
 table 4); if they do not, the evaluator is wrong, and the command exits 1.
@@ -22,7 +23,8 @@ from registry.stages import family_of, train
 from registry.workspace import Workspace
 from server_models.config import read_family
 
-RECIPE = Path(__file__).parent / "recipes" / "pattern.toml"
+RECIPES = Path(__file__).parent / "recipes"
+SETS = ("demo", "objects820")
 RESULTS = Path(__file__).parent / "results"
 BLIND = ("vanilla", "logit-kd", "rkd")  # see no coordinate of the gallery
 CHANCE_FACTOR = 2.0  # of chance's mAP; a loss that lands is far above, one that does not below
@@ -103,15 +105,15 @@ def blind_ones_that_see(rows: list[dict[str, object]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=cache_folder() / "runs" / "objects820")
-    given = parser.parse_args()
-    config = read_family(RECIPE)
-    workspace = Workspace(given.out)
+    parser.add_argument("set", choices=SETS)
+    name = parser.parse_args().set
+    config = read_family(RECIPES / f"pattern-{name}.toml")
+    workspace = Workspace(cache_folder() / "runs" / name)
     train(config, workspace)
     rows = rows_of(HeldOut(family_of(config, workspace), gallery_view="studio"))
     table = table_of(rows)
-    write_atomic(RESULTS / "pattern.json", canonical_json({"rows": rows}))
-    write_atomic(RESULTS / "pattern.md", table.encode())
+    write_atomic(RESULTS / f"pattern-{name}.json", canonical_json({"rows": rows}))
+    write_atomic(RESULTS / f"pattern-{name}.md", table.encode())
     sys.stdout.write(table)
     if wrong := blind_ones_that_see(rows):
         sys.exit(f"{wrong} see no coordinate of the gallery and are above chance: look for a leak")

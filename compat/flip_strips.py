@@ -43,7 +43,13 @@ class FlipStrips(Part):
 
     artifact: str
     digest: Digest
+    dataset_digest: Digest
     strips: tuple[FlipStrip, ...]
+
+    def shows(self, report: Report) -> bool:
+        """Whether they are of an admitted artifact of ``report``, on what it was measured on."""
+        admitted = {each.digest for each in report.admitted}
+        return self.digest in admitted and self.dataset_digest == report.evidence.dataset_digest
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json"))
@@ -82,7 +88,12 @@ def draw_strips(report: Report, evidence: EvidenceSet) -> FlipStrips | None:
                 member=tuple(_tile(evidence.gallery, row, asked) for row in each.member),
             )
         )
-    return FlipStrips(artifact=worst.label, digest=worst.digest, strips=tuple(strips))
+    return FlipStrips(
+        artifact=worst.label,
+        digest=worst.digest,
+        dataset_digest=evidence.dataset_digest,
+        strips=tuple(strips),
+    )
 
 
 def _tile(side: LabelledImages, row: int, asked: str) -> Tile:

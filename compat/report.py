@@ -232,4 +232,9 @@ class Report(Part):
         try:
             return cls.model_validate_json(blob)
         except ValidationError as error:
-            raise UsageError(f"not a report that this version reads: {error}") from error
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise UsageError(
+                f"not a report that this version reads: {where}: {first['msg']} "
+                f"({error.error_count()} such faults); verify again"
+            ) from error

@@ -6,10 +6,13 @@ Percent lives here and nowhere deeper. A number that was not measured is a dash,
 import math
 from dataclasses import dataclass
 
+from compat.policy import Outcome
 from compat.report import ArtifactEvidence, Report
 from compat.report_parts import Estimate
+from compat.slices import SliceEvidence
 
 UNKNOWN = "–"
+SURE = 0.05  # adjusted p-value below which a part is said to lose
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -91,6 +94,8 @@ def mega(count: float) -> str:
 
 def cost_words(macs: int, cloud_macs: int) -> str:
     """How the cost of a member compares with the cloud model's."""
+    if macs <= 0:
+        return "an unknown share of the MACs of"
     if macs <= cloud_macs:
         return f"{plain(cloud_macs / macs, 1)} times fewer MACs than"
     return f"{plain(macs / cloud_macs, 1)} times the MACs of"
@@ -140,6 +145,40 @@ def to_paragon(report: Report, artifact: ArtifactEvidence) -> float:
     """Cross-test hit_rate@10 as a share of the paragon's; NaN when the paragon finds nothing."""
     paragon = report.cloud.paragon.hit_rate_at_10.value
     return artifact.cross_test.hit_rate_at_10.value / paragon if paragon > 0 else math.nan
+
+
+def refusal_in_words(report: Report) -> str:
+    """Why the gate keeps out what it keeps out, artifact by artifact."""
+    head = "not every" if report.admitted else "no"
+    reasons = [f"{each.label}: {'; '.join(each.verdict.reasons)}" for each in report.refused]
+    return "\n  ".join((f"the gate admits {head} artifact:", *reasons))
+
+
+def overrides_in(report: Report) -> list[tuple[str, Outcome]]:
+    """Rules that do not hold and that somebody answers for: label of the artifact, outcome."""
+    return [
+        (each.label, outcome)
+        for each in report.artifacts
+        for outcome in each.verdict.outcomes
+        if outcome.override is not None
+    ]
+
+
+def worst_slices(report: Report, most: int) -> list[tuple[str, SliceEvidence]]:
+    """Where admitted artifacts surely lose against the paragon, worst first: label, part."""
+    if report.slices is None:
+        return []
+    labels = {each.digest: each.label for each in report.admitted}
+    lost = [
+        row
+        for row in report.slices.rows
+        if row.artifact in labels
+        and row.is_deciding
+        and row.difference.high < 0
+        and row.p_adjusted < SURE
+    ]
+    lost.sort(key=lambda row: (row.difference.value, row.name, labels[row.artifact]))
+    return [(labels[row.artifact], row) for row in lost[:most]]
 
 
 def _number(value: float) -> float:

@@ -1,27 +1,14 @@
-"""Ask a registry and believe only what is signed: the trust is TUF's (docs/adr/0003), not ours.
+"""Ask a registry for channels, releases and blobs, and believe only what is signed.
 
-Order: `RegistryClient.refresh`, then the questions; a question before the first refresh is
-RuntimeError: the caller's mistake. No answer is OfflineError, an answer that must not be believed
-UntrustedError; in both cases nothing that runs has been touched. A registry is an http(s) URL or a
-local folder; the same signed files, the same client, the same bounds.
+`edge.trusted` decides what is signed; here stands what a registry's names mean, and that what was
+asked for is what was got. A registry is an http(s) URL or a local folder: the same signed files,
+the same client, the same bounds.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tuf.api.exceptions import (
-    DownloadError,
-    DownloadHTTPError,
-    DownloadLengthMismatchError,
-    ExpiredMetadataError,
-    RepositoryError,
-)
-from tuf.ngclient import FetcherInterface, Updater
-from urllib3.exceptions import HTTPError
-
-from compat.errors import CorruptError, OfflineError, UntrustedError, UsageError
-from compat.files import digest_of, read_bounded
+from compat.errors import CorruptError, UntrustedError, UsageError
+from compat.files import digest_of
 from compat.manifest import (
     MAX_MANIFEST_BYTES,
     Blob,
@@ -31,20 +18,9 @@ from compat.manifest import (
     channel_target,
     manifest_target,
 )
+from edge.trusted import TrustedFiles
 
-MAX_ROOT_BYTES = 512_000  # as tuf.ngclient bounds the roots that it fetches
 MAX_CHANNEL_BYTES = 2**16
-CHUNK_BYTES = 2**18
-
-
-class FolderFetcher(FetcherInterface):
-    """Reads a registry from a local folder as if a server answered."""
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = Path(url)
-        if not path.is_file():
-            raise DownloadHTTPError(f"there is no {path}", 404)
-        return _chunks(path)
 
 
 class RegistryClient:
@@ -62,29 +38,13 @@ class RegistryClient:
 
     def __init__(self, registry: str, cache: Path, root: bytes) -> None:
         self.registry = registry.rstrip("/")
-        self._cache = cache
-        self._root = root
-        self._updater: Updater | None = None
-        try:
-            self._connected()
-        except RepositoryError as error:
-            raise UsageError(
-                f"the trusted root is no signed root metadata ({error}): give the device the "
-                "root.json that the registry's publisher handed out"
-            ) from error
+        self._files = TrustedFiles(
+            f"{self.registry}/metadata/", f"{self.registry}/targets/", cache, root
+        )
 
     def refresh(self) -> None:
-        """Fetch and verify what the registry says now.
-
-        Raises:
-            OfflineError: nobody answered. Keep what runs, try later.
-            UntrustedError: the answer is forged, expired or older than one seen before. Keep what
-                runs, alert.
-        """
-        updater = self._connected()
-        with self._border():
-            updater.refresh()
-        self._updater = updater
+        """Fetch and verify what the registry says now. Raises as `TrustedFiles.refresh`."""
+        self._files.refresh()
 
     def channel(self, family: str, name: str) -> Channel:
         """Where the channel ``name`` of ``family`` points.
@@ -93,7 +53,7 @@ class RegistryClient:
             UsageError: the registry, trusted, has no such family or channel.
             OfflineError, UntrustedError: see `refresh`.
         """
-        blob = self._target(channel_target(family, name), MAX_CHANNEL_BYTES)
+        blob = self._files.read(channel_target(family, name), MAX_CHANNEL_BYTES)
         if blob is None:
             raise UsageError(f"{self.registry} has no channel {name} of a family {family}")
         channel = Channel.from_bytes(blob)
@@ -107,7 +67,7 @@ class RegistryClient:
         Raises:
             OfflineError, UntrustedError: see `refresh`.
         """
-        blob = self._target(manifest_target(family, version), MAX_MANIFEST_BYTES)
+        blob = self._files.read(manifest_target(family, version), MAX_MANIFEST_BYTES)
         if blob is None:
             raise UntrustedError(f"nobody signed for a release {version} of {family}")
         manifest = ReleaseManifest.from_bytes(blob)
@@ -129,85 +89,9 @@ class RegistryClient:
             raise UntrustedError(
                 f"blob {blob.digest[:12]} has {blob.size_bytes} bytes, more than {max_bytes}"
             )
-        found = self._target(blob_target(family, blob.digest), blob.size_bytes)
+        found = self._files.read(blob_target(family, blob.digest), blob.size_bytes)
         if found is None:
             raise UntrustedError(f"nobody signed for blob {blob.digest[:12]} of {family}")
         if len(found) != blob.size_bytes or digest_of(found) != blob.digest:
             raise CorruptError(f"the bytes signed as blob {blob.digest[:12]} are others")
         return found
-
-    def _target(self, name: str, max_bytes: int) -> bytes | None:
-        """Verified bytes of a target; None when nobody signs for it."""
-        if self._updater is None:
-            raise RuntimeError("refresh before asking")
-        part = self._cache / "target.part"
-        with self._border():
-            target = self._updater.get_targetinfo(name)
-            if target is None:
-                return None
-            if target.length > max_bytes:
-                raise UntrustedError(f"{name} has {target.length} bytes, expected {max_bytes}")
-            try:
-                self._updater.download_target(target, str(part))
-                return read_bounded(part, max_bytes)
-            finally:
-                part.unlink(missing_ok=True)
-
-    def _connected(self) -> Updater:
-        """A fresh updater: it can be refreshed once in its life."""
-        with self._writing():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            return Updater(
-                metadata_dir=str(self._cache),
-                metadata_base_url=f"{self.registry}/metadata/",
-                target_base_url=f"{self.registry}/targets/",
-                fetcher=_fetcher(self.registry),
-                bootstrap=self._root,
-            )
-
-    @contextmanager
-    def _border(self) -> Iterator[None]:
-        """Foreign exceptions end here."""
-        try:
-            with self._writing():
-                yield
-        except DownloadLengthMismatchError as error:  # a DownloadError, but somebody did answer
-            raise UntrustedError(f"{self.registry} sent more than was signed: {error}") from error
-        except (DownloadError, HTTPError) as error:
-            cause = error.__cause__ or error
-            raise OfflineError(f"no answer from {self.registry} ({cause}): try later") from error
-        except ExpiredMetadataError as error:
-            raise UntrustedError(
-                f"{self.registry} is out of date ({error}): somebody holds updates back, its "
-                "publisher must run kinspace keys refresh, or this clock is wrong"
-            ) from error
-        except RepositoryError as error:
-            raise UntrustedError(
-                f"{self.registry} must not be believed ({type(error).__name__}: {error})"
-            ) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UsageError(f"cannot write {self._cache}: {error.strerror or error}") from error
-
-
-def _fetcher(registry: str) -> FetcherInterface | None:
-    """None = tuf's own, over HTTP."""
-    scheme, separator, _ = registry.partition("://")
-    if not separator:
-        return FolderFetcher()
-    if scheme not in ("http", "https"):
-        raise UsageError(f"{registry} is neither an http(s) URL nor a local folder")
-    return None
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise DownloadError(f"cannot read {path}: {error.strerror}") from error

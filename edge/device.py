@@ -22,10 +22,11 @@ from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
 from edge.choice import choose, installed_runtimes
-from edge.client import MAX_ROOT_BYTES, RegistryClient
+from edge.client import RegistryClient
 from edge.lock import exclusive
 from edge.records import DeviceConfig, LastUpdate, Status, UpdateOutcome, read_record
 from edge.slots import Slot, Slots, SlotState
+from edge.trusted import MAX_ROOT_BYTES
 
 STABLE = "stable"  # the channel that devices follow
 MAX_ARTIFACT_BYTES = 2**29

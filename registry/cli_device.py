@@ -31,8 +31,8 @@ def init(
 ) -> None:
     """Bind a home folder to a registry's family; safe to repeat, root and family stay."""
     from compat.files import read_bounded
-    from edge.client import MAX_ROOT_BYTES
     from edge.device import Device
+    from edge.trusted import MAX_ROOT_BYTES
 
     trusted = read_bounded(root, MAX_ROOT_BYTES)
     config = Device(home).init(registry, trusted, family, member=member, runtime=runtime)

@@ -89,8 +89,9 @@ def verify(
         from compat.policy import read_policy
 
         config = config.model_copy(update={"policy": read_policy(policy)})
+    from compat.report_words import refusal_in_words
     from registry.demo_summary import summary_table, wide_console
-    from registry.pipeline import refusal_in_words, verify_family
+    from registry.pipeline import verify_family
 
     report = verify_family(config, workspace)
     if stress:

@@ -11,12 +11,68 @@ from registry.cli_errors import exits
 if TYPE_CHECKING:
     from compat.device_evidence import AttestationSection, DeviceClassEvidence
 
+ReportPath = Annotated[Path, typer.Argument(help="report.json, or the workspace that holds it")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+
 report_app = typer.Typer(help="Work with a family's report.", no_args_is_help=True)
 
 
 @report_app.callback()
 def _group() -> None:
     """Work with a family's report."""
+
+
+@report_app.command("show")
+@exits
+def show(report: ReportPath, as_json: AsJson = False) -> None:
+    """Print the verdict and the table of a report."""
+    from compat.report_words import refusal_in_words
+    from registry.demo_summary import summary_table, wide_console
+    from registry.report_files import report_at
+
+    found = report_at(report)
+    if as_json:
+        typer.echo(found.to_bytes().decode(), nl=False)
+        return
+    wide_console().print(summary_table(found))
+    if found.refused:
+        typer.echo(refusal_in_words(found))
+
+
+@report_app.command("markdown")
+@exits
+def markdown(report: ReportPath) -> None:
+    """Print a report as Markdown, for a pull request."""
+    from compat.report_markdown import render_markdown
+    from registry.report_files import report_at
+
+    typer.echo(render_markdown(report_at(report)), nl=False)
+
+
+@report_app.command("html")
+@exits
+def html(
+    report: ReportPath, out: Annotated[Path, typer.Option(help="file to write the page to")]
+) -> None:
+    """Render a report's page anew, from the report alone."""
+    from compat.files import write_atomic
+    from compat.report_page import render_page
+    from registry.report_files import report_at
+
+    write_atomic(out, render_page(report_at(report)).encode())
+    typer.echo(f"report: {out}")
+
+
+@report_app.command("diff")
+@exits
+def diff(before: ReportPath, after: ReportPath, as_json: AsJson = False) -> None:
+    """Say what changed from one report to another, artifact by artifact."""
+    from compat.report_diff import diff_reports
+    from compat.report_diff_words import diff_words
+    from registry.report_files import report_at
+
+    found = diff_reports(report_at(before), report_at(after))
+    typer.echo(found.model_dump_json() if as_json else diff_words(found))
 
 
 @report_app.command("attestations")
@@ -28,7 +84,7 @@ def attestations(
         list[Path] | None,
         typer.Option(help="public key (PEM) that may sign; repeat it; default any key"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON for machines")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put what devices measured into the report; exit 5 when a device fails its golden images."""
     from edge.attest_key import read_public_key

@@ -9,8 +9,9 @@ from pathlib import Path
 from compat.errors import UsageError
 from compat.files import read_bounded
 from compat.manifest import Artifact, ReleaseManifest
-from edge.client import MAX_ROOT_BYTES, RegistryClient
+from edge.client import RegistryClient
 from edge.device import MAX_ARTIFACT_BYTES, STABLE
+from edge.trusted import MAX_ROOT_BYTES
 
 FIRST_ROOT = Path("metadata") / "1.root.json"
 

@@ -6,6 +6,7 @@ from compat.errors import RefusedError
 from compat.files import digest_of, read_bounded
 from compat.manifest import ReleaseManifest, canonical_json
 from compat.report import MAX_REPORT_BYTES, Report
+from compat.report_words import refusal_in_words
 from registry.judging import candidate_of, judge_candidate, read_report
 from registry.keys import KeyFolder
 from registry.publish import publish
@@ -63,13 +64,6 @@ def publish_family(
     repository.add_family(config.family)
     repository.refresh()
     return publish(repository, candidate)
-
-
-def refusal_in_words(report: Report) -> str:
-    """Why the gate keeps out what it keeps out, artifact by artifact."""
-    head = "not every" if report.admitted else "no"
-    reasons = [f"{each.label}: {'; '.join(each.verdict.reasons)}" for each in report.refused]
-    return "\n  ".join((f"the gate admits {head} artifact:", *reasons))
 
 
 def report_digest(workspace: Workspace) -> str:

@@ -41,6 +41,10 @@ class Workspace:
         return self.root / "report" / "flips.json"
 
     @property
+    def report_markdown(self) -> Path:
+        return self.root / "report" / "report.md"
+
+    @property
     def registry(self) -> Path:
         return self.root / "registry"
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from compat.evidence import EvidenceSet, LabelledImages
 from compat.files import digest_of
+from compat.policy import Override, Policy, Rule
 from compat.preprocess import Floats, Preprocess
-from compat.report import Timing
+from compat.report import ArtifactTiming, Report, Timing
 from compat.space import EmbeddingSpace
-from compat.verification import Subject
+from compat.verification import Subject, verify
 
 DIM, SIZE_PX = 16, 8
 RECIPE = Preprocess(size_px=SIZE_PX)
@@ -144,4 +145,35 @@ def drawn() -> Drawn:
         ),
         cloud_embedder=cloud,
         member_embedder=replace(cloud, noise=0.16),
+    )
+
+
+@pytest.fixture(scope="session")
+def drawn_report(drawn: Drawn) -> Report:
+    """Measured for real: one admitted, one refused, one broken; a rule that is overridden."""
+    tiny = drawn.member(replace(drawn.cloud_embedder, noise=0.9), name="tiny", macs=400_000)
+    broken = drawn.spoilt(lambda embeddings: embeddings * np.nan, name="broken")
+    small = drawn.member()
+    return verify(
+        drawn.evidence,
+        drawn.cloud,
+        members=[small, tiny, broken],
+        space=drawn.space,
+        policy=Policy(
+            rules=(Rule(name="no-flips", measure="flips.negative_flip_rate", max=0.0),),
+            overrides=(
+                Override(rule="no-flips", reason="a pilot of ten phones", signer="M. Ruiz"),
+            ),
+        ),
+        timing=Timing(
+            machine="a test",
+            artifacts=(
+                ArtifactTiming(
+                    digest=small.digest,
+                    latency_ms_p50=2.0,
+                    latency_ms_p95=2.5,
+                    resident_bytes=2**24,
+                ),
+            ),
+        ),
     )
