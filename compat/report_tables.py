@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from compat.policy import Outcome
 from compat.report import ArtifactEvidence, Report
 from compat.report_parts import Estimate
-from compat.slices import SliceEvidence
+from compat.slices import CLASS, SliceEvidence
+from compat.stress import StrangeInput, StressSection
 
 SURE = 0.05  # adjusted p-value below which a part is said to lose
 
@@ -38,6 +39,7 @@ class SliceRow:
     name: str
     queries: int
     cells: tuple[SliceEvidence | None, ...]  # in the order of the report's artifacts
+    is_class: bool
 
 
 def slice_rows(report: Report) -> tuple[SliceRow, ...]:
@@ -45,13 +47,14 @@ def slice_rows(report: Report) -> tuple[SliceRow, ...]:
     if report.slices is None:
         return ()
     found = {(row.artifact, row.name): row for row in report.slices.rows}
-    names = list(dict.fromkeys(row.name for row in report.slices.rows if row.column != "class"))
-    names += sorted({row.name for row in report.slices.rows if row.column == "class"})
+    classes = {row.name for row in report.slices.rows if row.column == CLASS}
+    names = [row.name for row in report.slices.rows if row.column != CLASS]
+    names = [*dict.fromkeys(names), *sorted(classes)]
     rows = []
     for name in names:
         cells = tuple(found.get((each.digest, name)) for each in report.artifacts)
         counted = max(cell.difference.counted for cell in cells if cell is not None)
-        rows.append(SliceRow(name, counted, cells))
+        rows.append(SliceRow(name, counted, cells, name in classes))
     return tuple(rows)
 
 
@@ -60,6 +63,24 @@ def tone(cell: SliceEvidence) -> str:
     if not cell.is_deciding:
         return "unsure"
     return "lost" if cell.difference.high < 0 and cell.p_adjusted < SURE else ""
+
+
+@dataclass(frozen=True)
+class StrangeTable:
+    """Kinds of images that show nothing, model by model."""
+
+    models: tuple[str, ...]
+    real: tuple[float, ...]  # mean best cosine of real queries, model by model
+    rows: tuple[tuple[str, tuple[StrangeInput | None, ...]], ...]  # kind, and its cells
+
+
+def strange_rows(section: StressSection) -> StrangeTable:
+    """The section's strange inputs, kinds by models."""
+    found = {(each.kind, each.model): each for each in section.strange}
+    real = {each.model: each.real_best_score_mean for each in section.strange}
+    kinds = dict.fromkeys(each.kind for each in section.strange)
+    rows = tuple((kind, tuple(found.get((kind, model)) for model in real)) for kind in kinds)
+    return StrangeTable(models=tuple(real), real=tuple(real.values()), rows=rows)
 
 
 @dataclass(frozen=True)
