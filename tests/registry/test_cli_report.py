@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from compat.flip_strips import FlipStrip, FlipStrips, Tile
 from compat.report import Report
 from compat.report_markdown import render_markdown
 from compat.report_page import render_page
@@ -115,3 +116,28 @@ def test_what_is_no_report_is_refused_by_name(run, workspace, tmp_path, blob):
         assert "spoilt.json" in done.stderr
         assert len(done.stderr) < 500
     assert not out.exists()
+
+
+def test_pictures_beside_the_report_are_shown_until_they_are_of_another(
+    run, workspace, small_report, tmp_path
+):
+    out = tmp_path / "page.html"
+    tile = Tile(label="chair", is_relevant=True, jpeg="/9j/")
+    strips = FlipStrips(
+        artifact="edge-s onnxruntime/fp32",
+        digest="1" * 64,
+        dataset_digest="0" * 64,
+        strips=(FlipStrip(query=tile, cloud=(tile,), member=(tile,)),),
+    )
+    write_report(workspace, small_report, strips)
+    write_report(workspace, small_report)  # by a verb that has no images at hand
+    assert workspace.report_html.read_text().count("data:image/jpeg") == 3
+    assert run("html", workspace.root, "--out", out).exit_code == 0
+    assert out.read_text() == workspace.report_html.read_text()
+
+    damaged = b"{"
+    for stale in (damaged, strips.model_copy(update={"dataset_digest": "e" * 64}).to_bytes()):
+        workspace.flip_strips.write_bytes(stale)
+        write_report(workspace, small_report)
+        assert workspace.report_html.read_text() == render_page(small_report)
+        assert workspace.flip_strips.read_bytes() == stale
