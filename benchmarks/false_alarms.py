@@ -53,8 +53,8 @@ def test_set(rng: np.random.Generator, loss: float) -> tuple[Values, Values, lis
     A class has a difficulty that both models share and a leaning towards one of them, so queries
     of a class are not independent; on average the second model is worse by ``loss``.
     """
-    difficulty = rng.beta(4, 1.2, CLASSES)
-    leaning = rng.normal(scale=0.03, size=CLASSES)
+    difficulty = 0.15 + 0.7 * rng.beta(4, 1.2, CLASSES)  # room on both sides: no chance is cut off
+    leaning = rng.normal(scale=0.03, size=CLASSES).clip(-0.1, 0.1)
     clusters = np.repeat(np.arange(CLASSES), QUERIES)
     shared = rng.random(len(clusters))  # the same photo is hard for both
     own = rng.random((2, len(clusters)))
