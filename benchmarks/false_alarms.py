@@ -57,8 +57,8 @@ def test_set(rng: np.random.Generator, loss: float) -> tuple[Values, Values, lis
     leaning = rng.normal(scale=0.03, size=CLASSES).clip(-0.1, 0.1)
     clusters = np.repeat(np.arange(CLASSES), QUERIES)
     shared = rng.random(len(clusters))  # the same photo is hard for both
-    own = rng.random((2, len(clusters)))
-    draws = np.where(own < 0.85, shared, own / 0.85 % 1)
+    own, is_own = rng.random((2, len(clusters))), rng.random((2, len(clusters))) < 0.15
+    draws = np.where(is_own, own, shared)
     chances = difficulty[clusters] + np.outer([1, -1], leaning[clusters])
     chances[1] -= loss
     hits = (draws < chances).astype(np.float64)
