@@ -2,7 +2,8 @@
 
 Parts come from the columns of the manifest (words as they are, numbers in quarters), from the size
 of the query image, and from the classes. A difference with the paragon is told per part, its
-p-value adjusted for how many parts were looked at (Holm); a part too small to decide says so.
+p-value adjusted for how many parts were looked at (Holm), among them every class that the worst
+were chosen from; a part too small to decide says so.
 """
 
 import io
@@ -44,7 +45,7 @@ class SliceEvidence(Part):
     cross_hit_rate_at_10: Estimate
     paragon_hit_rate_at_10: Estimate
     difference: Estimate  # cross - paragon, hit_rate@10
-    p_adjusted: float  # permutation test against no difference, Holm over the parts
+    p_adjusted: float  # permutation test against no difference, Holm over all that was looked at
     is_deciding: bool  # False: too few queries to say anything
 
     @property
@@ -127,7 +128,8 @@ def slice_artifact(
     rows: list[SliceEvidence] = []
     too_small = 0
     p_values: list[float] = []
-    for column, value, members in (*known.parts(), *_worst_classes(cross, paragon, known.labels)):
+    worst, passed_over = _worst_classes(cross, paragon, known.labels)
+    for column, value, members in (*known.parts(), *worst):
         try:
             row, p = _measured(artifact, column, value, members, cross, paragon, known.labels)
         except DataError:
@@ -135,7 +137,9 @@ def slice_artifact(
             continue
         rows.append(row)
         p_values.append(p)
-    adjusted = holm(p_values)
+    # The worst were chosen by looking at every class, so the others count as looked at: at p = 1,
+    # which can only make the adjusted values larger, and spares the test of each.
+    adjusted = holm([*p_values, *[1.0] * passed_over])[: len(rows)]
     found = [
         row.model_copy(update={"p_adjusted": p}) for row, p in zip(rows, adjusted, strict=True)
     ]
@@ -169,8 +173,8 @@ def _measured(
 
 def _worst_classes(
     cross: RetrievalPerQuery, paragon: RetrievalPerQuery, labels: Sequence[str]
-) -> list[tuple[str, str, Mask]]:
-    """The classes that lose most against the paragon in hit_rate@10, worst first."""
+) -> tuple[list[tuple[str, str, Mask]], int]:
+    """The classes that lose most in hit_rate@10, worst first, and how many others were seen."""
     gap = cross.hit_rate_at_10 - paragon.hit_rate_at_10
     known = np.asarray(labels)
     losses: list[tuple[float, str]] = []
@@ -179,4 +183,4 @@ def _worst_classes(
         if np.isfinite(of_class).any():
             losses.append((float(np.nanmean(of_class)), str(label)))
     worst = [(loss, label) for loss, label in sorted(losses) if loss < 0][:WORST_CLASSES]
-    return [(CLASS, label, known == label) for _, label in worst]
+    return [(CLASS, label, known == label) for _, label in worst], len(losses) - len(worst)
