@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from compat.flips import count_flips
 from compat.overlap import TopItems
 from compat.preprocess import Floats
-from compat.report import Acceptance, Differences, Flips, Resolvable, Retrieval
+from compat.report import Acceptance, Differences, FlipExample, Flips, Resolvable, Retrieval
 from compat.retrieval import RetrievalPerQuery
+from compat.score_histogram import ScoreHistogram, score_histogram
 from compat.scores import Relevance
 from compat.statistics import (
     mean_interval,
@@ -17,6 +20,7 @@ from compat.survey import Survey, survey
 from compat.thresholds import AcceptRates, threshold_at_far
 
 FAR = 1e-3  # of the threshold whose stability is measured
+FLIP_EXAMPLES, FLIP_HITS = 6, 3
 MIN_FALSE_ACCEPTS = 10  # below, a threshold at `FAR` would hang on a handful of pairs
 
 
@@ -31,6 +35,7 @@ class Bench:
     top_ten: TopItems  # of the cloud model's own queries
     macs: int  # of the cloud model
     threshold: AcceptRates | None  # chosen on the paragon
+    scores: ScoreHistogram  # of the paragon
 
     @classmethod
     def of(
@@ -53,6 +58,7 @@ class Bench:
             top_ten=paragon.top,
             macs=macs,
             threshold=paragon.accepted,
+            scores=score_histogram(query, gallery, relevance),
         )
 
     def survey(self, query: Floats) -> Survey:
@@ -114,15 +120,26 @@ class Bench:
             tar=rates.tar,
         )
 
-    def flips(self, cross_test: RetrievalPerQuery) -> Flips:
-        """Against the paragon, at rank 1."""
+    def flips(self, cross_test: RetrievalPerQuery, top: TopItems) -> Flips:
+        """Against the paragon, at rank 1; ``top`` is what the member finds, for examples."""
         counts = count_flips(self.paragon.hit_rate_at_1, cross_test.hit_rate_at_1)
+        flipped = np.flatnonzero(counts.negative_per_query == 1)
+        chosen = np.linspace(0, len(flipped) - 1, min(len(flipped), FLIP_EXAMPLES)).astype(int)
         return Flips(
             flips=counts.negative,
             positive_flips=counts.positive,
             negative_flip_rate=mean_interval(counts.negative_per_query, self.classes),
             relative_nfr=counts.relative_nfr,
+            examples=tuple(
+                FlipExample(query=row, cloud=_best(self.top_ten, row), member=_best(top, row))
+                for row in map(int, flipped[chosen])
+            ),
         )
+
+
+def _best(top: TopItems, query: int) -> tuple[int, ...]:
+    """The first gallery rows of one query."""
+    return tuple(int(row) for row in top.rows[query, :FLIP_HITS] if row >= 0)
 
 
 def _threshold(query: Floats, gallery: Floats, relevance: Relevance) -> float | None:

@@ -1,15 +1,25 @@
 """The report's pictures as SVG: text stays text, colours follow the page's light or dark theme.
 
-Matplotlib draws with stand-in colours, which become CSS variables that the page defines; ids get a
-prefix, so that several pictures live in one page. The same report gives the same bytes.
+The same report gives the same bytes.
 """
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from compat.drawing import (
+    CROSS,
+    INK,
+    MUTED,
+    PAPER,
+    PARAGON,
+    RC,
+    SELF,
+    WIDTH_IN,
+    percent_axis,
+    short,
+    svg,
+)
 from compat.errors import MissingExtraError
 from compat.report import ArtifactEvidence, Report
 from compat.report_parts import Estimate
@@ -25,46 +35,13 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("drawing a report", "server", "matplotlib") from error
 
-# Stand-ins for the page's CSS variables; no colour of matplotlib's own is used.
-INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#070707"
-SELF, CROSS, PARAGON = "#040404", "#050505", "#060606"
-_VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--line)",
-    PAPER: "var(--card)",
-    SELF: "var(--self)",
-    CROSS: "var(--cross)",
-    PARAGON: "var(--paragon)",
-}
 _MARKERS = {"onnxruntime": "o", "litert": "s"}
-_WIDTH_IN = 7.6
-MAX_NAME_CHARS = 24  # of a member in a picture; the table has the whole name
-_RC: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "kinspace",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "path.simplify": False,
-}
 
 
 def frontier(report: Report) -> str:
     """Cross-test hit_rate@10 against MACs, with the paragon, the gate's bound and 95% intervals."""
-    with mpl.rc_context(_RC):
-        figure = Figure(figsize=(_WIDTH_IN, 4.2), layout="constrained")
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(WIDTH_IN, 4.2), layout="constrained")
         axes = figure.add_subplot()
         best = report.cloud.paragon.hit_rate_at_10
         macs = [report.cloud.macs, *(each.macs for each in report.artifacts)]
@@ -72,7 +49,7 @@ def frontier(report: Report) -> str:
         axes.set_xlim(min(macs) / 1.9, max(macs) * 1.9)
         _reference_lines(axes, best.value, report.policy.min_cross_to_paragon)
         _point(axes, report.cloud.macs, best, colour=PARAGON, marker="*", size=13, filled=True)
-        _name(axes, report.cloud.macs, best, f"{_short(report.cloud.name)} (cloud)")
+        _name(axes, report.cloud.macs, best, f"{short(report.cloud.name)} (cloud)")
         for member, artifacts in _by_member(report).items():
             for x, each in zip(_dodged(artifacts), artifacts, strict=True):
                 _point(
@@ -87,10 +64,10 @@ def frontier(report: Report) -> str:
             lowest = min(
                 (each.cross_test.hit_rate_at_10 for each in artifacts), key=lambda e: _low(e)
             )
-            _name(axes, artifacts[0].macs, lowest, _short(member))
+            _name(axes, artifacts[0].macs, lowest, short(member))
         key = _frontier_key(report)
         figure.legend(handles=key, loc="outside upper right", ncols=len(key))
-        _percent_axis(axes, "y")
+        percent_axis(axes, "y")
         axes.set_xlabel("multiply-accumulates for one image, in millions (log scale)")
         axes.set_ylabel("hit_rate@10 in the cloud's gallery")
         axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
@@ -101,14 +78,14 @@ def frontier(report: Report) -> str:
         low, high = axes.get_ylim()
         axes.set_ylim(low - 0.12 * (high - low), min(high, 1.02))  # room for the lowest name
         words = f"hit_rate@10 against MACs for {len(report.artifacts)} artifacts"
-        return _svg(figure, "frontier", words)
+        return svg(figure, "frontier", words)
 
 
 def three_tests(report: Report) -> str:
     """Self-test, cross-test and paragon hit_rate@1 of each artifact, with 95% intervals."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         n = len(report.artifacts)
-        figure = Figure(figsize=(_WIDTH_IN, 1.2 + 0.72 * n), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 1.2 + 0.72 * n), layout="constrained")
         axes = figure.add_subplot()
         paragon = report.cloud.paragon.hit_rate_at_1
         for row, each in enumerate(report.artifacts):
@@ -123,7 +100,7 @@ def three_tests(report: Report) -> str:
         axes.set_ylim(n - 0.4, -0.6)
         axes.set_xlim(0, 1.12)
         axes.set_xlabel("hit_rate@1, with its 95% interval")
-        _percent_axis(axes, "x")
+        percent_axis(axes, "x")
         axes.grid(visible=True, axis="x")
         axes.tick_params(axis="y", length=0)
         handles = [
@@ -132,14 +109,14 @@ def three_tests(report: Report) -> str:
             Patch(facecolor="none", edgecolor=PARAGON, hatch="////", label="paragon M(g, g)"),
         ]
         figure.legend(handles=handles, loc="outside upper right", ncols=3)
-        return _svg(figure, "tests", f"hit_rate@1 of {n} artifacts in three tests")
+        return svg(figure, "tests", f"hit_rate@1 of {n} artifacts in three tests")
 
 
 def costs(report: Report) -> str:
     """Size on disk and latency of each artifact; the thin line reaches to the 95th percentile."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         n = len(report.artifacts)
-        figure = Figure(figsize=(_WIDTH_IN, 0.9 + 0.44 * n), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 0.9 + 0.44 * n), layout="constrained")
         sizes, times = figure.subplots(1, 2, sharey=True)
         kibs = [each.size_bytes / 1024 for each in report.artifacts]
         timing = [report.timing.of(each.digest) for each in report.artifacts]
@@ -155,7 +132,7 @@ def costs(report: Report) -> str:
         for axes in (sizes, times):
             axes.tick_params(axis="y", length=0)
             axes.grid(visible=True, axis="x")
-        return _svg(figure, "costs", f"size and latency of {n} artifacts")
+        return svg(figure, "costs", f"size and latency of {n} artifacts")
 
 
 def _reference_lines(axes: Axes, paragon: float, share: float) -> None:
@@ -237,11 +214,6 @@ def _cost_bar(axes: Axes, y: float, value: float, end: float, *, digits: int, to
     axes.text(last + top * 0.02, y, f"{value:,.{digits}f}", va="center", fontsize=8.5)
 
 
-def _percent_axis(axes: Axes, which: str) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
-
-
 def _millions(count: float) -> str:
     return f"{count / 1e6:,.0f}" if count >= 1e6 else f"{count / 1e6:g}"
 
@@ -275,25 +247,4 @@ def _largest(values: Sequence[float]) -> float:
 
 
 def _label(artifact: ArtifactEvidence) -> str:
-    return f"{_short(artifact.member)} {artifact.runtime}/{artifact.precision}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= MAX_NAME_CHARS else f"{name[: MAX_NAME_CHARS - 1]}…"
-
-
-def _svg(figure: Figure, name: str, words: str) -> str:
-    """The bare ``<svg>`` element: no prolog, no date, no name space of another host."""
-    target = io.StringIO()
-    nameless = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(target, format="svg", metadata=nameless, transparent=True)
-    text = target.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", text)
-    text = text.replace("xlink:href", "href")
-    text = re.sub(r"<(metadata|style).*?</\1>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    for stand_in, variable in _VARIABLES.items():
-        text = text.replace(stand_in, variable)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{words}" ', 1)
+    return f"{short(artifact.member)} {artifact.runtime}/{artifact.precision}"

@@ -14,7 +14,8 @@ from compat.diagnosis_section import DiagnosisSection
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
 from compat.policy import Outcome, Policy
-from compat.report_parts import Estimate, Part
+from compat.report_parts import Estimate, Part, Provenance
+from compat.score_histogram import ScoreHistogram
 from compat.slices import SliceSection
 from compat.space import EmbeddingSpace, Name
 from compat.stress import StressSection
@@ -74,6 +75,14 @@ class Parity(Part):
     centred_cosine_mean: float  # after taking away the mean embedding: a collapsed cone shows here
 
 
+class FlipExample(Part):
+    """One negative flip: rows of the split's queries and gallery, in the order of its manifest."""
+
+    query: int
+    cloud: tuple[int, ...]  # the best three by the cloud model, best first
+    member: tuple[int, ...]  # the best three by this artifact
+
+
 class Flips(Part):
     """Queries that the paragon answers at rank 1 and this member does not (arXiv:2011.09161)."""
 
@@ -81,6 +90,7 @@ class Flips(Part):
     positive_flips: int  # right here, wrong by the paragon
     negative_flip_rate: Estimate  # flips / all counted queries
     relative_nfr: float | None  # NFR / ((1 - error of paragon) * error of member); None if 0 / 0
+    examples: tuple[FlipExample, ...] = ()  # drawn evenly from all of them
 
 
 class Verdict(Part):
@@ -115,6 +125,9 @@ class ArtifactEvidence(Part):
     resolvable: Resolvable  # of the differences with the paragon
     cross_above_self_p: float  # permutation test in mAP, Holm-adjusted over the artifacts
     amortised_macs: float  # for one query a gallery item: (c_g + c_q) / 2
+    scores: ScoreHistogram | None = None  # of M(q, g)
+    provenance: Provenance = "measured here"
+    cost_provenance: Provenance = "declared"  # macs and params: what the export counted
     verdict: Verdict
 
     @property
@@ -148,6 +161,9 @@ class CloudEvidence(Part):
     macs: int
     params: int
     paragon: Retrieval
+    scores: ScoreHistogram | None = None  # of M(g, g)
+    provenance: Provenance = "measured here"
+    cost_provenance: Provenance = "declared"
 
 
 class Evidence(Part):
@@ -174,6 +190,7 @@ class Timing(Part):
 
     machine: str
     artifacts: tuple[ArtifactTiming, ...]
+    provenance: Provenance = "measured here"
 
     def of(self, digest: str) -> ArtifactTiming | None:
         return next((each for each in self.artifacts if each.digest == digest), None)

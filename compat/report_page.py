@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compat import plots, report_words
+from compat import plots, plots_evidence, report_tables, report_words
 from compat.errors import MissingExtraError, UsageError
+from compat.flip_strips import FlipStrips
 from compat.report import ArtifactEvidence, CloudEvidence, Report, UnmeasuredArtifact
 
 try:
@@ -27,6 +28,10 @@ _FILTERS = (
     report_words.points_interval,
     report_words.plain,
     report_words.cosine,
+    report_words.share,
+    report_words.significance,
+    report_words.heat,
+    report_words.short_number,
     report_words.kib,
     report_words.mib,
     report_words.mega,
@@ -45,12 +50,15 @@ class Strip:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
-def render_page(report: Report, *, strips: Sequence[Strip] | None = None) -> str:
+def render_page(
+    report: Report, *, strips: Sequence[Strip] | None = None, flips: FlipStrips | None = None
+) -> str:
     """The whole page.
 
     Args:
         report: what was measured; NaN and what is missing is shown as not measured.
         strips: contact sheets (`compat.contact_sheet`), shown in this order.
+        flips: what an admitted artifact no longer finds, as pictures.
 
     Raises:
         UsageError: a model costs nothing, so no ratio can be shown. Remedy: count its MACs.
@@ -69,6 +77,8 @@ def render_page(report: Report, *, strips: Sequence[Strip] | None = None) -> str
             to_paragon=report_words.to_paragon,
             drawings=_drawings(report),
             strips=tuple(strips or ()),
+            flips=flips,
+            tables=report_tables,
         )
     )
     return page
@@ -88,8 +98,10 @@ def _drawings(report: Report) -> Mapping[str, Markup]:
         "frontier": plots.frontier(report),
         "three_tests": plots.three_tests(report),
         "costs": plots.costs(report),
+        "scores": plots_evidence.score_panels(report),
+        "curves": plots_evidence.curves(report.stress) if report.stress else None,
     }
-    return {name: Markup(svg) for name, svg in drawn.items()}  # our SVG; its text is escaped
+    return {name: Markup(svg) for name, svg in drawn.items() if svg}  # our SVG; its text is escaped
 
 
 def _environment() -> Environment:

@@ -1,6 +1,11 @@
 """What every section of a report is made of: frozen, strict, finite; a mean and its interval."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+# Where a number comes from; what devices measured names its device class (`device_evidence`).
+Provenance = Literal["measured here", "declared"]
 
 
 class Part(BaseModel):

@@ -57,6 +57,28 @@ def cosine(number: float) -> str:
     return f"{math.floor(number * 1e4) / 1e4:.4f}".replace("-", _MINUS)
 
 
+def share(fraction: float | None) -> str:
+    """A small fraction with two digits that count: 0.00123 -> 0.12%."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{100 * fraction:.2g}%"
+
+
+def significance(p: float) -> str:
+    """A p-value, never shown as 0."""
+    return UNKNOWN if not math.isfinite(p) else f"{p:.3f}" if p >= 0.001 else "below 0.001"
+
+
+def heat(estimate: Estimate) -> str:
+    """How dark a cell is, for CSS; light enough that ink on it is readable."""
+    return f"{40 * min(1.0, max(0.0, _number(estimate.value))):.0f}%"
+
+
+def short_number(value: float | None) -> str:
+    """Three digits that count, of any size: 0.00012, 3.4e-07."""
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
 def kib(size_bytes: float) -> str:
     return plain(size_bytes / 1024, 0)
 

@@ -39,6 +39,7 @@ from compat.report import (
     Verdict,
 )
 from compat.retrieval import retrieval_per_query
+from compat.score_histogram import ScoreHistogram, score_histogram
 from compat.slices import (
     QueryColumns,
     SliceEvidence,
@@ -140,7 +141,7 @@ def verify(
         family=space.family,
         space=space,
         evidence=_what_it_was_measured_on(evidence),
-        cloud=_cloud_evidence(cloud, paragon),
+        cloud=_cloud_evidence(cloud, paragon, bench.scores),
         artifacts=tuple(judged),
         unmeasured=tuple(unmeasured),
         slices=slices if slices.rows else None,
@@ -248,7 +249,7 @@ def _measure(
             "rank_biased_overlap": mean_interval(
                 rank_biased_overlap(bench.top_ten, top_ten), bench.classes
             ),
-            "flips": bench.flips(cross_test),
+            "flips": bench.flips(cross_test, top_ten),
             "acceptance": bench.acceptance(found.accepted),
             "embedding_error": EmbeddingError(
                 margin_normalised=mean_interval(error, bench.classes),
@@ -261,6 +262,7 @@ def _measure(
             "amortised_macs": amortised_cost(
                 gallery_macs=bench.macs, query_macs=member.macs, queries_per_item=1.0
             ),
+            "scores": score_histogram(query, bench.gallery, bench.relevance),
             "verdict": _UNJUDGED,
         }
     )
@@ -285,7 +287,7 @@ def _unmeasured(member: Subject, reason: str) -> UnmeasuredArtifact:
     return UnmeasuredArtifact.model_validate({**_identity(member), "verdict": verdict})
 
 
-def _cloud_evidence(cloud: Subject, paragon: Retrieval) -> CloudEvidence:
+def _cloud_evidence(cloud: Subject, paragon: Retrieval, scores: ScoreHistogram) -> CloudEvidence:
     return CloudEvidence(
         name=cloud.name,
         digest=cloud.digest,
@@ -293,6 +295,7 @@ def _cloud_evidence(cloud: Subject, paragon: Retrieval) -> CloudEvidence:
         macs=cloud.macs,
         params=cloud.params,
         paragon=paragon,
+        scores=scores,
     )
 
 

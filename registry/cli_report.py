@@ -54,12 +54,15 @@ def markdown(report: ReportPath) -> None:
 def html(
     report: ReportPath, out: Annotated[Path, typer.Option(help="file to write the page to")]
 ) -> None:
-    """Render a report's page anew, from the report alone."""
+    """Render a report's page anew; of a workspace, with the pictures beside the report."""
     from compat.files import write_atomic
     from compat.report_page import render_page
-    from registry.report_files import report_at
+    from registry.report_files import kept_flips, report_at
+    from registry.workspace import Workspace
 
-    write_atomic(out, render_page(report_at(report)).encode())
+    found = report_at(report)
+    flips = kept_flips(Workspace(report), found) if report.is_dir() else None
+    write_atomic(out, render_page(found, flips=flips).encode())
     typer.echo(f"report: {out}")
 
 

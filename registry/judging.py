@@ -12,6 +12,7 @@ from compat.dataset import Dataset, LabelledImage
 from compat.embedding import Embedder
 from compat.evidence import EvidenceSet, LabelledImages
 from compat.files import digest_of, read_bounded
+from compat.flip_strips import draw_strips
 from compat.golden import GoldenSet
 from compat.images import read_image
 from compat.manifest import Artifact, Blob, Member, Model
@@ -66,7 +67,7 @@ def judge_candidate(
             timing=timing,
             progress=progress,
         )
-    write_report(workspace, report)
+    write_report(workspace, report, draw_strips(report, evidence))
     return report
 
 

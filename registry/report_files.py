@@ -2,20 +2,39 @@
 
 from pathlib import Path
 
-from compat.errors import UsageError
+from compat.errors import CorruptError, UsageError
 from compat.files import read_bounded, write_atomic
+from compat.flip_strips import MAX_STRIPS_BYTES, FlipStrips
 from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_markdown import render_markdown
 from compat.report_page import render_page
 from registry.workspace import Workspace
 
 
-def write_report(workspace: Workspace, report: Report) -> None:
-    """Render first, then write: what cannot be rendered leaves the files as they were."""
-    page, summary = render_page(report), render_markdown(report)
+def write_report(workspace: Workspace, report: Report, flips: FlipStrips | None = None) -> None:
+    """Render first, then write: what cannot be rendered leaves the files as they were.
+
+    Args:
+        flips: fresh pictures; when left out, those beside the report if they are of this report.
+    """
+    flips = flips or kept_flips(workspace, report)
+    page, summary = render_page(report, flips=flips), render_markdown(report)
     write_atomic(workspace.report_json, report.to_bytes())
     write_atomic(workspace.report_html, page.encode())
     write_atomic(workspace.report_markdown, summary.encode())
+    if flips:
+        write_atomic(workspace.flip_strips, flips.to_bytes())
+
+
+def kept_flips(workspace: Workspace, report: Report) -> FlipStrips | None:
+    """The pictures beside the report, if they show an admitted artifact of it on its data set."""
+    if not workspace.flip_strips.exists():
+        return None
+    try:
+        flips = FlipStrips.from_bytes(read_bounded(workspace.flip_strips, MAX_STRIPS_BYTES))
+    except CorruptError:
+        return None  # pictures explain; without them the report is whole
+    return flips if flips.shows(report) else None
 
 
 def report_at(path: Path) -> Report:

@@ -37,6 +37,10 @@ class Workspace:
         return self.root / "report" / "report.html"
 
     @property
+    def flip_strips(self) -> Path:
+        return self.root / "report" / "flips.json"
+
+    @property
     def report_markdown(self) -> Path:
         return self.root / "report" / "report.md"
 

@@ -8,12 +8,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compat.device_evidence import (
+    AttestationSection,
+    DeviceClassEvidence,
+    DeviceFailure,
+    RefusedAttestation,
+)
+from compat.diagnosis_section import (
+    Cause,
+    DiagnosisSection,
+    LayerNoise,
+    QuantisedLayers,
+    StageDifference,
+)
 from compat.evidence import EvidenceSet, LabelledImages
 from compat.files import digest_of
 from compat.policy import Override, Policy, Rule
 from compat.preprocess import Floats, Preprocess
 from compat.report import ArtifactTiming, Report, Timing
+from compat.report_parts import Estimate
+from compat.scores import relevance
+from compat.slices import SliceEvidence, SliceSection
 from compat.space import EmbeddingSpace
+from compat.stress import StressSection, StressSubject, stress
 from compat.verification import Subject, verify
 
 DIM, SIZE_PX = 16, 8
@@ -176,4 +193,99 @@ def drawn_report(drawn: Drawn) -> Report:
                 ),
             ),
         ),
+    )
+
+
+@pytest.fixture(scope="session")
+def full_report(drawn: Drawn, drawn_report: Report) -> Report:
+    """The same with every section that a report may have; stress is measured for real."""
+    first = drawn_report.artifacts[0]
+    best = drawn_report.cloud.paragon.hit_rate_at_10
+    part = SliceEvidence(
+        artifact=first.digest,
+        column="light",
+        value="dim",
+        cross_hit_rate_at_10=best,
+        paragon_hit_rate_at_10=best,
+        difference=Estimate(value=-0.2, low=-0.3, high=-0.1, counted=48, skipped=0),
+        p_adjusted=0.01,
+        is_deciding=True,
+    )
+    device = DeviceClassEvidence(
+        device_class="pixel-8",
+        member=first.member,
+        runtime=first.runtime,
+        precision=first.precision,
+        digest=first.digest,
+        provenance="measured on pixel-8",
+        backends=("onnxruntime 1.32.0 CPU",),
+        devices=2,
+        attestations=3,
+        admission_cosine=0.999,
+        cosine_worst=0.31,
+        refused_images=0,
+        latency_ms_p50=3.2,
+        latency_ms_p95=5.0,
+        all_cores_latency_ms_p50=1.2,
+        all_cores_latency_ms_p95=2.0,
+        resident_bytes_max=2**26,
+        failures=(DeviceFailure(key_id="a" * 64, source="x.json", reason="golden cosine is 0.31"),),
+    )
+    stage = StageDifference(
+        stage="edge int8",
+        against="edge fp32",
+        measure="cosine distance",
+        difference=0.02,
+        worst=0.2,
+        tolerance=0.01,
+        share=0.9,
+    )
+    noise = LayerNoise(layer="conv_1", sqnr_db=10.5, local_sqnr_db=None)
+    diagnosis = DiagnosisSection(
+        images=16,
+        stages=(stage,),
+        first=stage.stage,
+        causes=(
+            Cause(
+                name="channels swapped",
+                cure="swap them back",
+                unexplained_before=0.2,
+                unexplained_after=0.1,
+                explains=False,
+            ),
+        ),
+        layers=(
+            QuantisedLayers(
+                artifact="edge int8",
+                measured=20,
+                output_sqnr_db=14.0,
+                worst=(noise,),
+                suggestion="keep conv_1 in float",
+            ),
+        ),
+        suggestion="look at the layers",
+    )
+    return drawn_report.model_copy(
+        update={
+            "slices": SliceSection(rows=(part,), too_small=2),
+            "attestations": AttestationSection(
+                trust="self-signed",
+                classes=(device,),
+                refused=(RefusedAttestation(source="y.json", reason="its signature is wrong"),),
+            ),
+            "diagnosis": diagnosis,
+            "stress": _stressed(drawn),
+        }
+    )
+
+
+def _stressed(drawn: Drawn) -> StressSection:
+    pixels = np.stack([RECIPE.pixels(image) for image in drawn.evidence.queries.images])
+    gallery = np.stack([RECIPE.tensor(image) for image in drawn.evidence.gallery.images])
+    labels = drawn.evidence.queries.labels
+    return stress(
+        [StressSubject("cloud fp32", drawn.cloud_embedder, None, pixels)],
+        drawn.cloud_embedder.embed(gallery),
+        lambda rows: relevance([labels[row] for row in rows], drawn.evidence.gallery.labels),
+        labels,
     )

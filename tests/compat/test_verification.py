@@ -78,6 +78,14 @@ def test_every_number_is_the_one_that_its_name_promises(drawn):
     assert found.flips.flips == flips.negative > 0
     assert found.flips.negative_flip_rate.value == flips.negative / 48
     assert found.flips.relative_nfr == flips.relative_nfr
+    labels = drawn.evidence.gallery.labels
+    for example in found.flips.examples:
+        asked = drawn.evidence.queries.labels[example.query]
+        assert labels[example.cloud[0]] == asked != labels[example.member[0]]
+        assert len(example.cloud) == len(example.member) == 3
+    assert len(found.flips.examples) == min(6, flips.negative)
+    assert found.scores is not None
+    assert sum(found.scores.genuine) == 48 * 6
 
 
 def test_every_interval_resamples_whole_classes(drawn):
