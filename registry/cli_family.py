@@ -18,7 +18,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="workspace; default runs
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 
 
-def _open(file: Path, out: Path | None) -> "tuple[FamilyConfig, Workspace]":
+def open_family(file: Path, out: Path | None) -> "tuple[FamilyConfig, Workspace]":
     from registry.workspace import Workspace
     from server_models.config import read_family
 
@@ -29,7 +29,7 @@ def _open(file: Path, out: Path | None) -> "tuple[FamilyConfig, Workspace]":
 @exits
 def train(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
     """Train the cloud model and every member; goes on from where it was stopped."""
-    config, workspace = _open(family, out)
+    config, workspace = open_family(family, out)
     from registry.stages import train as run
 
     run(config, workspace)
@@ -40,7 +40,7 @@ def train(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
 @exits
 def search_arch(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
     """Search edge networks for the family's cloud model; goes on from where it was stopped."""
-    config, workspace = _open(family, out)
+    config, workspace = open_family(family, out)
     from registry.searching import search_architecture
 
     best = search_architecture(config, workspace)
@@ -60,7 +60,7 @@ def search_arch(family: FamilyFile, out: Out = None, as_json: AsJson = False) ->
 @exits
 def export(family: FamilyFile, out: Out = None, as_json: AsJson = False) -> None:
     """Export the trained models to ONNX and TFLite, in every precision."""
-    config, workspace = _open(family, out)
+    config, workspace = open_family(family, out)
     from registry.stages import export as run
 
     run(config, workspace)
@@ -80,7 +80,7 @@ def verify(
 
     Exit 5 when the gate admits none, or when a rule of ``--policy`` does not hold.
     """
-    config, workspace = _open(family, out)
+    config, workspace = open_family(family, out)
     if policy:
         from compat.policy import read_policy
 
@@ -107,7 +107,7 @@ def publish(
     as_json: AsJson = False,
 ) -> None:
     """Sign what the report admits as a release; exit 5 without a passing report."""
-    config, workspace = _open(family, out)
+    config, workspace = open_family(family, out)
     from registry.pipeline import publish_family
 
     release = publish_family(config, workspace, registry=registry, keys=keys)

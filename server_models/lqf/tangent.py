@@ -34,7 +34,7 @@ class Tangent:
     @cached_property
     def weights(self) -> Weights:
         """w0."""
-        return {name: value.detach() for name, value in self.net.named_parameters()}
+        return {name: value.detach().clone() for name, value in self.net.named_parameters()}
 
     @cached_property
     def outputs(self) -> Tensor:
