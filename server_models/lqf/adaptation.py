@@ -2,8 +2,10 @@
 
 Each image a phone could have taken is asked to land half-way between what the gallery model says of
 it and its class among the gallery's vectors, as in training; the pull to the weights that the
-member was released with keeps the rest of the space where it is. The record holds a dual vector for
-each image, so images are added or forgotten by solving on, to the same optimum as from nothing.
+member was released with keeps the rest of the space where it is. Only the embedding layer moves:
+of that layer the tangent is the network, so what ships is the optimum (docs/adr/0014). The record
+holds a dual vector for each image, so images are added or forgotten by solving on, to the same
+optimum as from nothing.
 """
 
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from server_models.lqf.kernel import Kernel, kernel_of
 from server_models.lqf.tangent import Tangent, minus, move, norm
 from server_models.run_folder import RunFolder
 
+PART = "embed."  # every backbone's last layer
 DECAY = 1.0  # the pull to the released weights, as a share of what an image says on average
 MAX_RECORD_BYTES = 2**26
 
@@ -43,7 +46,6 @@ class Fitted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     before_cosine: float  # of the member's embeddings to where they should land
     after_cosine: float
-    linear_cosine: float  # of the adapted network's embeddings to those of the linear model
 
 
 class Adaptation(BaseModel):
@@ -69,7 +71,7 @@ class Problem:
 
     @cached_property
     def tangent(self) -> Tangent:
-        return Tangent(self.net, self.images)
+        return Tangent(self.net, self.images, PART)
 
     @cached_property
     def targets(self) -> Tensor:
@@ -85,21 +87,20 @@ class Problem:
         return fit(self.tangent, self.targets, self.kernel, start=start, title=title)
 
     def move(self, found: Fit) -> Fitted:
-        """Set the network's weights to the optimum, in place; say how it fits and how linearly."""
-        first, linear = self.tangent.outputs, self.tangent.predictions(found.change)
+        """Set the network's weights to the optimum, in place; say how it fits."""
+        first = self.tangent.outputs
         move(self.net, found.change)
-        after = Tangent(self.net, self.images).outputs
+        after = Tangent(self.net, self.images, PART).outputs
         return Fitted(
             before_cosine=_cosine(first, self.aims),
             after_cosine=_cosine(after, self.aims),
-            linear_cosine=_cosine(after, linear),
         )
 
     def without(self, rows: list[int], found: Fit) -> Fit:
         """The optimum of the same problem less some images, from leave-one-out's guess."""
         kept = [row for row in range(len(self.images)) if row not in set(rows)]
         guess = self.kernel.left_out(found.duals, rows)[kept]
-        fewer = Tangent(self.net, self.images[kept])
+        fewer = Tangent(self.net, self.images[kept], PART)
         return fit(fewer, self.targets[kept], self.kernel.of(kept), start=guess)
 
     def most_influential(self, found: Fit, count: int) -> list[tuple[int, float]]:

@@ -23,10 +23,15 @@ Weights = dict[str, Tensor]  # by parameter name, shaped as the parameters
 
 @dataclass(frozen=True)
 class Tangent:
-    """``net`` at its present weights, over ``images`` (N, 3, S, S); neither is changed."""
+    """``net`` at its present weights, over ``images`` (N, 3, S, S); neither is changed.
+
+    Only the weights whose names begin with ``part`` may change: of the last, linear layer alone the
+    tangent is the network itself.
+    """
 
     net: nn.Module
     images: Tensor
+    part: str = ""
 
     def __post_init__(self) -> None:
         self.net.eval()
@@ -34,7 +39,11 @@ class Tangent:
     @cached_property
     def weights(self) -> Weights:
         """w0."""
-        return {name: value.detach().clone() for name, value in self.net.named_parameters()}
+        return {
+            name: value.detach().clone()
+            for name, value in self.net.named_parameters()
+            if name.startswith(self.part)
+        }
 
     @cached_property
     def outputs(self) -> Tensor:
@@ -108,5 +117,6 @@ def minus(a: Weights, b: Weights) -> Weights:
 def move(net: nn.Module, change: Weights) -> None:
     """Set the network's weights to w0 + change, in place."""
     with torch.no_grad():
-        for name, weight in net.named_parameters():
-            weight.add_(change[name])
+        weights = dict(net.named_parameters())
+        for name, part in change.items():
+            weights[name].add_(part)
