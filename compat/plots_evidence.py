@@ -5,6 +5,7 @@ The same report gives the same bytes.
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 from compat.drawing import CROSS, INK, MUTED, PARAGON, RC, SELF, WIDTH_IN, percent_axis, short, svg
 from compat.errors import MissingExtraError
@@ -144,5 +145,5 @@ def _curve(axes: Axes, place: int, points: Sequence[CurvePoint]) -> None:
     axes.plot(levels, values, color=colour, linestyle=dash, marker=marker, markersize=4.5)
 
 
-def _styles(count: int) -> list[tuple[str, object, str]]:
+def _styles(count: int) -> list[tuple[str, Any, str]]:
     return [_STYLES[place % len(_STYLES)] for place in range(count)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from compat.policy import Outcome
-from compat.report import ArtifactEvidence, Report
+from compat.report import ArtifactEvidence, Report, UnmeasuredArtifact
 from compat.report_parts import Estimate
 from compat.slices import CLASS, SliceEvidence
 from compat.stress import StrangeInput, StressSection
@@ -96,7 +96,9 @@ class Objection:
 def objections(report: Report) -> tuple[Objection, ...]:
     """Every artifact with a rule that failed, could not decide or was overridden."""
     found = []
-    for each in (*report.artifacts, *report.unmeasured):
+    judged: tuple[ArtifactEvidence | UnmeasuredArtifact, ...]
+    judged = (*report.artifacts, *report.unmeasured)
+    for each in judged:
         against = tuple(one for one in each.verdict.outcomes if one.status != "passed")
         reasons = () if against else each.verdict.reasons
         if against or reasons or not each.verdict.admitted:
