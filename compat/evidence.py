@@ -1,6 +1,6 @@
 """What a family is verified on: labelled query and gallery images of a held-out split, as bytes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,12 +57,17 @@ class EvidenceSet:
                 f"{MIN_GALLERY} everything is found in the top ten, so it would prove nothing"
             )
 
-    def relevance(self) -> Relevance:
-        """Same label = relevant, except the same image: equal bytes are taken out, per query."""
+    def relevance(self, rows: Sequence[int] | None = None) -> Relevance:
+        """Same label = relevant, except the same image: equal bytes are taken out, per query.
+
+        Args:
+            rows: of the queries that are wanted, in this order; all when left out.
+        """
+        wanted = range(len(self.queries)) if rows is None else rows
         return relevance(
-            self.queries.labels,
+            [self.queries.labels[row] for row in wanted],
             self.gallery.labels,
-            query_ids=[digest_of(image) for image in self.queries.images],
+            query_ids=[digest_of(self.queries.images[row]) for row in wanted],
             gallery_ids=[digest_of(image) for image in self.gallery.images],
         )
 

@@ -95,9 +95,9 @@ class Objection:
 
 def objections(report: Report) -> tuple[Objection, ...]:
     """Every artifact with a rule that failed, could not decide or was overridden."""
+    found = []
     judged: tuple[ArtifactEvidence | UnmeasuredArtifact, ...]
     judged = (*report.artifacts, *report.unmeasured)
-    found = []
     for each in judged:
         against = tuple(one for one in each.verdict.outcomes if one.status != "passed")
         reasons = () if against else each.verdict.reasons

@@ -2,7 +2,8 @@
 
 Parts come from the columns of the manifest (words as they are, numbers in quarters), from the size
 of the query image, and from the classes. A difference with the paragon is told per part, its
-p-value adjusted for how many parts were looked at (Holm); a part too small to decide says so.
+p-value adjusted for how many parts were looked at (Holm), among them every class that the worst
+were chosen from; a part too small to decide says so.
 """
 
 import io
@@ -44,7 +45,7 @@ class SliceEvidence(Part):
     cross_hit_rate_at_10: Estimate
     paragon_hit_rate_at_10: Estimate
     difference: Estimate  # cross - paragon, hit_rate@10
-    p_adjusted: float  # permutation test against no difference, Holm over the parts
+    p_adjusted: float  # permutation test against no difference, Holm over all that was looked at
     is_deciding: bool  # False: too few queries to say anything
 
     @property
@@ -127,7 +128,8 @@ def slice_artifact(
     rows: list[SliceEvidence] = []
     too_small = 0
     p_values: list[float] = []
-    for column, value, members in (*known.parts(), *_worst_classes(cross, paragon, known.labels)):
+    worst, passed_over = _worst_classes(cross, paragon, known.labels)
+    for column, value, members in (*known.parts(), *worst):
         try:
             row, p = _measured(artifact, column, value, members, cross, paragon, known.labels)
         except DataError:
@@ -135,11 +137,26 @@ def slice_artifact(
             continue
         rows.append(row)
         p_values.append(p)
-    adjusted = holm(p_values)
+    adjusted = _adjusted(rows, p_values, passed_over)
     found = [
         row.model_copy(update={"p_adjusted": p}) for row, p in zip(rows, adjusted, strict=True)
     ]
     return found, too_small
+
+
+def _adjusted(
+    rows: Sequence[SliceEvidence], p_values: Sequence[float], passed_over: int
+) -> list[float]:
+    """Holm among columns and among classes, each at half the level, so the whole keeps it.
+
+    Apart, because a test set of many classes would drown the columns. The worst classes were chosen
+    by looking at every class, so those passed over count at p = 1: that can only make the adjusted
+    values larger, and spares the test of each. Rows of classes come last.
+    """
+    n_columns = sum(row.column != CLASS for row in rows)
+    columns = holm(p_values[:n_columns])
+    classes = holm([*p_values[n_columns:], *[1.0] * passed_over])
+    return [min(1.0, 2 * p) for p in (*columns, *classes[: len(rows) - n_columns])]
 
 
 def _measured(
@@ -169,8 +186,8 @@ def _measured(
 
 def _worst_classes(
     cross: RetrievalPerQuery, paragon: RetrievalPerQuery, labels: Sequence[str]
-) -> list[tuple[str, str, Mask]]:
-    """The classes that lose most against the paragon in hit_rate@10, worst first."""
+) -> tuple[list[tuple[str, str, Mask]], int]:
+    """The classes that lose most in hit_rate@10, worst first, and how many others were seen."""
     gap = cross.hit_rate_at_10 - paragon.hit_rate_at_10
     known = np.asarray(labels)
     losses: list[tuple[float, str]] = []
@@ -179,4 +196,4 @@ def _worst_classes(
         if np.isfinite(of_class).any():
             losses.append((float(np.nanmean(of_class)), str(label)))
     worst = [(loss, label) for loss, label in sorted(losses) if loss < 0][:WORST_CLASSES]
-    return [(CLASS, label, known == label) for _, label in worst]
+    return [(CLASS, label, known == label) for _, label in worst], len(losses) - len(worst)

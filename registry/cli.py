@@ -8,6 +8,7 @@ say which extra to install.
 import typer
 
 from registry import cli_family
+from registry.cli_adapt import adapt
 from registry.cli_attest import attest
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("demo")(cli_family.demo)
 app.command("train")(cli_family.train)
 app.command("search-arch")(cli_family.search_arch)
+app.command("adapt")(adapt)
 app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
 app.command("diagnose")(diagnose)

@@ -48,12 +48,7 @@ def judge_candidate(
         UsageError: a model was not exported yet. Remedy: ``kinspace export``.
         DataError: the held-out split cannot prove anything. Remedy: the message's.
     """
-    evidence = EvidenceSet(
-        queries=_labelled(dataset.of(HELD_OUT, "query")),
-        gallery=_labelled(dataset.of(HELD_OUT, "gallery")),
-        dataset_digest=dataset.digest,
-        split=HELD_OUT,
-    )
+    evidence = held_out(dataset)
     folders = [CandidateFolder(workspace.artifacts / name) for name in (cloud, *members)]
     subjects = [each for folder in folders for each in _subjects(folder, space)]
     with Progress(transient=True, console=STDERR) as bar:
@@ -160,6 +155,20 @@ def _timing(bar: Progress, folders: list[CandidateFolder], space: EmbeddingSpace
         )
         bar.advance(shown)
     return Timing(machine=f"{platform.machine()} {platform.system()}", artifacts=tuple(costs))
+
+
+def held_out(dataset: Dataset) -> EvidenceSet:
+    """What a family is judged on.
+
+    Raises:
+        DataError: it cannot prove anything, or an image cannot be read. Remedy: the message's.
+    """
+    return EvidenceSet(
+        queries=_labelled(dataset.of(HELD_OUT, "query")),
+        gallery=_labelled(dataset.of(HELD_OUT, "gallery")),
+        dataset_digest=dataset.digest,
+        split=HELD_OUT,
+    )
 
 
 def _labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from compat.files import write_atomic
 from compat.manifest import canonical_json
+from registry.member_toml import member_toml
 from registry.stages import cloud_inputs, family_of
 from registry.workspace import Workspace
 from server_models.config import FamilyConfig, MemberConfig
@@ -60,35 +61,3 @@ def search_architecture(config: FamilyConfig, workspace: Workspace) -> tuple[Ret
     ]  # fmt: skip
     write_atomic(folder / "retrained.json", canonical_json({"rows": rows}))
     return tuple(retrained)
-
-
-def member_toml(member: MemberConfig) -> str:
-    """A searched member as a section of a family's TOML, with the schedule it was trained by."""
-    backbone = member.backbone.model_dump()  # type: ignore[union-attr]
-    layers = ",\n".join(f"  {_inline(layer)}" for layer in backbone.pop("layers"))
-    losses = ", ".join(_inline(term.model_dump()) for term in member.losses)
-    head = "\n".join(f"{key} = {value}" for key, value in backbone.items())
-    return f"""[[members]]
-name = "{member.name}"
-start = "nothing"
-aim = "{member.aim}"
-losses = [{losses}]
-preprocess = {_inline(member.preprocess.model_dump())}
-schedule = {_inline(member.schedule.model_dump())}
-[members.backbone]
-{head}
-layers = [
-{layers},
-]
-"""
-
-
-def _inline(values: dict[str, object]) -> str:
-    parts = (f"{key} = {_value(value)}" for key, value in values.items())
-    return "{ " + ", ".join(parts) + " }"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -5,13 +5,17 @@ from functools import partial
 import numpy as np
 from rich.progress import Progress
 
+from compat.errors import ConfigError
+from compat.files import digest_of, read_bounded
 from compat.preprocess import Floats
 from compat.terminal import STDERR
 from registry.candidate import CandidateFolder
 from registry.workspace import Workspace
+from server_models.checkpoint import MAX_CHECKPOINT_BYTES
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.export import count_macs, count_params, export_artifacts, export_onnx_fp32
 from server_models.family import Family, embed_all
+from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
 
 CALIBRATION_IMAGES = 256  # of the training split, drawn by the family's seed
@@ -26,6 +30,8 @@ def train(config: FamilyConfig, workspace: Workspace) -> None:
     family = family_of(config, workspace)
     workspace.once(f"train-{config.cloud.name}", cloud_inputs(family), family.train_cloud)
     for member in config.members:
+        if adapted_from(family, member):
+            continue
         inputs = member_inputs(family, member)
         workspace.once(f"train-{member.name}", inputs, partial(family.train_member, member))
 
@@ -54,7 +60,28 @@ def cloud_inputs(family: Family) -> object:
 
 def member_inputs(family: Family, member: MemberConfig) -> object:
     """All that decides a member: its own section and everything that decides the cloud model."""
-    return {"cloud": cloud_inputs(family), "member": member.model_dump(mode="json")}
+    inputs = {"cloud": cloud_inputs(family), "member": member.model_dump(mode="json")}
+    record = adapted_from(family, member)
+    return {**inputs, "adaptation": record.model_dump(mode="json")} if record else inputs
+
+
+def adapted_from(family: Family, member: MemberConfig) -> Adaptation | None:
+    """How ``kinspace adapt`` made the member; None for one that is trained.
+
+    Raises:
+        ConfigError: the member it came from was trained anew. Remedy: adapt again.
+    """
+    kept = read_adaptation(family.folder(member.name))
+    if kept is None:
+        return None
+    record, _ = kept
+    weights = read_bounded(family.folder(record.member).weights, MAX_CHECKPOINT_BYTES)
+    if digest_of(weights) != record.weights_digest:
+        raise ConfigError(
+            f"{member.name} was adapted from other weights of {record.member} than there are now: "
+            "run kinspace adapt again"
+        )
+    return record
 
 
 def _export_cloud(family: Family, workspace: Workspace) -> None:

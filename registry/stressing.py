@@ -1,21 +1,22 @@
 """Put a family under stress and add what is found to its report: ``kinspace verify --stress``."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from rich.progress import Progress
 
-from compat.dataset import Dataset, LabelledImage
-from compat.images import read_image
+from compat.dataset import Dataset
+from compat.embedding import Embedder
+from compat.errors import RefusedError
+from compat.evidence import LabelledImages
+from compat.evidence import Progress as Shown
 from compat.manifest import Artifact, Model
+from compat.preprocess import Floats
 from compat.report import Report
-from compat.scores import Relevance, relevance
 from compat.space import EmbeddingSpace
 from compat.stress import StressSubject, stress
 from compat.terminal import STDERR
 from edge.embedder import open_embedder
 from registry.candidate import CandidateFolder
-from registry.judging import HELD_OUT, read_report
+from registry.judging import held_out, read_report
 from registry.report_files import write_report
 from registry.workspace import Workspace
 
@@ -23,70 +24,74 @@ from registry.workspace import Workspace
 def stress_report(workspace: Workspace, dataset: Dataset) -> Report:
     """Stress the cloud model and one member, float and int8; write the report anew.
 
-    The member is the cheapest admitted one, else the first. A report that has the section keeps it.
+    The member is the cheapest admitted one, else the first that could be measured. A report that
+    has the section keeps it.
 
     Raises:
         UsageError: nothing was verified yet. Remedy: ``kinspace verify``.
+        RefusedError: no artifact could be measured; the report stays. Remedy: what it says of them.
     """
     report = read_report(workspace)
     if report.stress is not None:
         return report
-    queries = dataset.of(HELD_OUT, "query")
-    gallery = dataset.of(HELD_OUT, "gallery")
+    chosen = _member(report)
+    evidence = held_out(dataset)
     cloud = CandidateFolder(workspace.artifacts / report.cloud.name)
-    member = CandidateFolder(workspace.artifacts / _member(report))
+    member = CandidateFolder(workspace.artifacts / chosen)
     with Progress(transient=True, console=STDERR) as bar:
         shown = bar.add_task("stress", total=None)
 
         def progress(what: str, done: int, total: int) -> None:
             bar.update(shown, description=what, completed=done, total=total)
 
-        subjects = [_subject(cloud, cloud.read().artifacts[0], queries, report.space)]
+        subjects = [_subject(cloud, cloud.read().artifacts[0], evidence.queries, report.space)]
         subjects += [
-            _subject(member, artifact, queries, report.space)
-            for artifact in _float_and_int8(member.read())
+            _subject(member, artifact, evidence.queries, report.space)
+            for artifact in _float_and_int8(member.read(), report)
         ]
-        progress("embed the gallery", 0, 1)
-        embedder = subjects[0].embedder
-        rows = [
-            embedder.embed(embedder.preprocess.tensor(read_image(image.path), image.name)[None])[0]
-            for image in gallery
-        ]
-        section = stress(
-            subjects,
-            np.stack(rows),
-            lambda chosen: _relevance([queries[row] for row in chosen], gallery),
-            [image.label for image in queries],
-            progress,
-        )
+        gallery = _embed_gallery(subjects[0].embedder, evidence.gallery, progress)
+        section = stress(subjects, gallery, evidence.relevance, evidence.queries.labels, progress)
     report = report.model_copy(update={"stress": section})
     write_report(workspace, report)
     return report
 
 
 def _member(report: Report) -> str:
-    admitted = sorted(report.admitted, key=lambda each: each.macs)
-    return admitted[0].member if admitted else report.artifacts[0].member
+    measured = sorted(report.admitted, key=lambda each: each.macs) or report.artifacts
+    if not measured:
+        raise RefusedError("no artifact could be measured, so there is nothing to stress")
+    return measured[0].member
 
 
-def _float_and_int8(model: Model) -> list[Artifact]:
-    """One fp32 and one int8 artifact, of the runtime of the first that has both."""
+def _float_and_int8(model: Model, report: Report) -> list[Artifact]:
+    """One fp32 and one int8 artifact of the first runtime that has both, of those measured."""
+    measured = {each.digest for each in report.artifacts}
+    sound = [artifact for artifact in model.artifacts if artifact.digest in measured]
     for runtime in ("litert", "onnxruntime"):
         found = [
             artifact
             for precision in ("fp32", "int8")
-            for artifact in model.artifacts
+            for artifact in sound
             if (artifact.runtime, artifact.precision) == (runtime, precision)
         ]
         if len(found) == 2:
             return found
-    return list(model.artifacts[:2])
+    return sound[:2]
+
+
+def _embed_gallery(embedder: Embedder, gallery: LabelledImages, progress: Shown) -> Floats:
+    """(G, D) by the cloud model."""
+    rows = []
+    for blob, name in zip(gallery.images, gallery.names, strict=True):
+        rows.append(embedder.embed(embedder.preprocess.tensor(blob, name)[None])[0])
+        progress("embed the gallery", len(rows), len(gallery))
+    return np.stack(rows)
 
 
 def _subject(
     folder: CandidateFolder,
     artifact: Artifact,
-    queries: Sequence[LabelledImage],
+    queries: LabelledImages,
     space: EmbeddingSpace,
 ) -> StressSubject:
     model, file = folder.read(), folder.file(artifact)
@@ -94,9 +99,8 @@ def _subject(
         open_embedder(file, artifact.runtime, model.preprocess, space.dim, threads=threads)
         for threads in (1, 2)
     )
-    pixels = [model.preprocess.pixels(read_image(image.path), image.name) for image in queries]
+    pixels = [
+        model.preprocess.pixels(blob, name)
+        for blob, name in zip(queries.images, queries.names, strict=True)
+    ]
     return StressSubject(f"{model.name} {artifact.label}", one, two, np.stack(pixels))
-
-
-def _relevance(queries: Sequence[LabelledImage], gallery: Sequence[LabelledImage]) -> Relevance:
-    return relevance([image.label for image in queries], [image.label for image in gallery])

@@ -108,3 +108,49 @@ def test_determinism_is_measured_and_its_lack_is_seen(parts):
     assert found.rerun == 0
     assert found.batch > 0.01
     assert found.threads is None
+
+
+def test_a_query_that_lies_in_the_gallery_does_not_find_itself(drawn):
+    """As in verification: the clean point would else be flattered by each such image."""
+    evidence = drawn.evidence
+    shared = replace(
+        evidence.gallery,
+        images=(*evidence.gallery.images, *evidence.queries.images),
+        names=(*evidence.gallery.names, *evidence.queries.names),
+        labels=(*evidence.gallery.labels, *evidence.queries.labels),
+    )
+    both = replace(evidence, gallery=shared)
+    recipe = drawn.cloud_embedder.preprocess
+    queries, gallery = (
+        np.stack([recipe.pixels(blob) for blob in side.images]) for side in (both.queries, shared)
+    )
+    embedded = np.concatenate(list(embed_pixels(drawn.cloud_embedder, gallery)))
+    subject = StressSubject("edge", drawn.member_embedder, None, queries)
+    found = stress([subject], embedded, both.relevance, both.queries.labels)
+    [clean] = [point for point in found.curves if not point.level]
+    asked = np.concatenate(list(embed_pixels(drawn.member_embedder, queries)))
+    precisions = []
+    for row, label in enumerate(both.queries.labels):
+        others = [
+            (float(asked[row] @ vector), shared.labels[place] == label)
+            for place, vector in enumerate(embedded)
+            if shared.images[place] != both.queries.images[row]
+        ]
+        ranks = [n for n, (_, hit) in enumerate(sorted(others, reverse=True), start=1) if hit]
+        precisions.append(np.mean([k / rank for k, rank in enumerate(ranks, start=1)]))
+    assert clean.map.value == pytest.approx(np.mean(precisions), abs=1e-6)
+
+    def with_itself(rows):
+        return relevance([both.queries.labels[row] for row in rows], shared.labels)
+
+    found = stress([subject], embedded, with_itself, both.queries.labels)
+    [flattered] = [point for point in found.curves if not point.level]
+    assert flattered.map.value > clean.map.value + 0.001
+
+
+def test_relevance_of_some_queries_is_that_of_all_cut_to_them(drawn):
+    evidence, rows = drawn.evidence, [5, 0, 17]
+    whole, part = evidence.relevance(), evidence.relevance(rows)
+    assert part.relevant.counts.tolist() == whole.relevant.counts[rows].tolist()
+    for place, row in enumerate(rows):
+        assert part.relevant.of(place).tolist() == whole.relevant.of(row).tolist()
