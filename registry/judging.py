@@ -48,13 +48,13 @@ def judge_candidate(
         DataError: the held-out split cannot prove anything. Remedy: the message's.
     """
     evidence = EvidenceSet(
-        queries=_labelled(dataset.of(HELD_OUT, "query")),
-        gallery=_labelled(dataset.of(HELD_OUT, "gallery")),
+        queries=labelled(dataset.of(HELD_OUT, "query")),
+        gallery=labelled(dataset.of(HELD_OUT, "gallery")),
         dataset_digest=dataset.digest,
         split=HELD_OUT,
     )
     folders = [CandidateFolder(workspace.artifacts / name) for name in (cloud, *members)]
-    subjects = [each for folder in folders for each in _subjects(folder, space)]
+    subjects = [each for folder in folders for each in subjects_of(folder, space)]
     with Progress(transient=True, console=STDERR) as bar:
         timing = _timing(bar, folders, space)
         shown = bar.add_task("verify")
@@ -121,7 +121,7 @@ def embedder_of(
     return open_embedder(folder.file(artifact), artifact.runtime, model.preprocess, space.dim)
 
 
-def _subjects(folder: CandidateFolder, space: EmbeddingSpace) -> list[Subject]:
+def subjects_of(folder: CandidateFolder, space: EmbeddingSpace) -> list[Subject]:
     """Each artifact of a model with its embedder."""
     model = folder.read()
     return [
@@ -162,7 +162,7 @@ def _timing(bar: Progress, folders: list[CandidateFolder], space: EmbeddingSpace
     return Timing(machine=f"{platform.machine()} {platform.system()}", artifacts=tuple(costs))
 
 
-def _labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:
+def labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:
     return LabelledImages(
         names=tuple(str(image.path) for image in images),
         images=tuple(read_image(image.path) for image in images),
