@@ -77,12 +77,16 @@ def verify(
     stress: Annotated[
         bool, typer.Option("--stress", help="also corruptions, strange inputs, determinism")
     ] = False,
+    gallery: Annotated[
+        Path | None, typer.Option(help="also a gallery: were its rows embedded by this cloud model")
+    ] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure every artifact on the held-out split and judge it by the policy.
 
-    Exit 5 when the gate admits none, or when a rule of ``--policy`` does not hold.
+    Exit 5 when the gate admits none, when a rule of ``--policy`` does not hold, or when the gallery
+    holds rows of another model; exit 2 when the held-out split was trained on.
     """
     config, workspace = open_family(family, out)
     if policy:
@@ -91,9 +95,12 @@ def verify(
         config = config.model_copy(update={"policy": read_policy(policy)})
     from compat.report_words import refusal_in_words
     from registry.demo_summary import summary_table, wide_console
-    from registry.pipeline import verify_family
+    from registry.pipeline import verify_family, verify_gallery
 
     report = verify_family(config, workspace)
+    if gallery:
+        compared = verify_gallery(config, workspace, gallery)
+        typer.echo(f"gallery: {compared} rows embedded again are the same", err=True)
     if stress:
         from registry.stages import family_of
         from registry.stressing import stress_report

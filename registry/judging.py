@@ -50,7 +50,7 @@ def judge_candidate(
     """
     evidence = held_out(dataset)
     folders = [CandidateFolder(workspace.artifacts / name) for name in (cloud, *members)]
-    subjects = [each for folder in folders for each in _subjects(folder, space)]
+    subjects = [each for folder in folders for each in subjects_of(folder, space)]
     with Progress(transient=True, console=STDERR) as bar:
         timing = _timing(bar, folders, space)
         shown = bar.add_task("verify")
@@ -116,7 +116,7 @@ def embedder_of(
     return open_embedder(folder.file(artifact), artifact.runtime, model.preprocess, space.dim)
 
 
-def _subjects(folder: CandidateFolder, space: EmbeddingSpace) -> list[Subject]:
+def subjects_of(folder: CandidateFolder, space: EmbeddingSpace) -> list[Subject]:
     """Each artifact of a model with its embedder."""
     model = folder.read()
     return [
@@ -164,14 +164,14 @@ def held_out(dataset: Dataset) -> EvidenceSet:
         DataError: it cannot prove anything, or an image cannot be read. Remedy: the message's.
     """
     return EvidenceSet(
-        queries=_labelled(dataset.of(HELD_OUT, "query")),
-        gallery=_labelled(dataset.of(HELD_OUT, "gallery")),
+        queries=labelled(dataset.of(HELD_OUT, "query")),
+        gallery=labelled(dataset.of(HELD_OUT, "gallery")),
         dataset_digest=dataset.digest,
         split=HELD_OUT,
     )
 
 
-def _labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:
+def labelled(images: tuple[LabelledImage, ...]) -> LabelledImages:
     return LabelledImages(
         names=tuple(str(image.path) for image in images),
         images=tuple(read_image(image.path) for image in images),

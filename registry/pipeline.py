@@ -7,6 +7,9 @@ from compat.files import digest_of, read_bounded
 from compat.manifest import ReleaseManifest, canonical_json
 from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_words import refusal_in_words
+from compat.terminal import STDERR
+from registry.candidate import CandidateFolder
+from registry.evidence_check import check_gallery, check_leakage
 from registry.judging import candidate_of, judge_candidate, read_report
 from registry.keys import KeyFolder
 from registry.publish import publish
@@ -17,10 +20,16 @@ from server_models.config import FamilyConfig
 
 
 def verify_family(config: FamilyConfig, workspace: Workspace) -> Report:
-    """The report on the exported artifacts; measured once for equal inputs."""
+    """The report on the exported artifacts; measured once for equal inputs.
+
+    Raises:
+        DataError: the held-out split leaks. Nothing was measured or written.
+    """
     family = family_of(config, workspace)
 
     def judge() -> None:
+        for words in check_leakage(family.dataset):
+            STDERR.print(f"warning: {words}")
         judge_candidate(
             workspace,
             family.dataset,
@@ -38,6 +47,18 @@ def verify_family(config: FamilyConfig, workspace: Workspace) -> Report:
     }
     workspace.once("verify", inputs, judge)
     return read_report(workspace)
+
+
+def verify_gallery(config: FamilyConfig, workspace: Workspace, gallery: Path) -> int:
+    """Whether a gallery was embedded by this family's cloud model; how many rows were compared.
+
+    Raises:
+        RefusedError: rows are by another model. Remedy: build the gallery anew.
+        UsageError: it is no gallery of this family's data and space.
+    """
+    cloud = CandidateFolder(workspace.artifacts / config.cloud.name)
+    dataset = family_of(config, workspace).dataset
+    return check_gallery(gallery, dataset, cloud, config.space)
 
 
 def publish_family(
