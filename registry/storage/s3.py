@@ -33,6 +33,9 @@ class S3Store:
         self._sealed = {"ServerSideEncryption": sse} if sse else {}
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
+    def __str__(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
     def get(self, name: str, *, max_bytes: int) -> Stored:
         with self._border(name):
             answer = self._client.get_object(**self._at(name), ChecksumMode="ENABLED")

@@ -1,50 +1,13 @@
 """The contract of storage: one suite on memory, a folder, and S3 over real HTTP."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from compat.errors import ConflictError, NotFoundError, OfflineError, UsageError
-from registry.storage.files import FileStore
-from registry.storage.memory import MemoryStore
 from registry.storage.port import Store
 from registry.storage.s3 import PART_BYTES, S3Store
-
-
-def s3_client(endpoint: str) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(params=["memory", "files", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "files":
-        return FileStore(tmp_path)
-    client = s3_client(request.getfixturevalue("endpoint"))
-    client.create_bucket(Bucket="registry")
-    return S3Store(client, "registry", tmp_path.name)
 
 
 def test_bytes_come_back_whole_and_in_ranges(store: Store) -> None:
@@ -103,7 +66,9 @@ def test_a_name_cannot_leave_the_store(store: Store, name: str) -> None:
     assert store.list("") == ()
 
 
-def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(endpoint: str) -> None:
+def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(
+    endpoint: str, s3_client: Callable[[str], Any]
+) -> None:
     client = s3_client(endpoint)
     client.create_bucket(Bucket="large")
     store, blob = S3Store(client, "large"), bytes(PART_BYTES) + b"end"
@@ -116,6 +81,6 @@ def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(endpoint: str) -
     assert not client.list_multipart_uploads(Bucket="large").get("Uploads")
 
 
-def test_nobody_answers() -> None:
+def test_nobody_answers(s3_client: Callable[[str], Any]) -> None:
     with pytest.raises(OfflineError, match="no answer"):
         S3Store(s3_client("http://127.0.0.1:9"), "registry").stat("a")
