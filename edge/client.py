@@ -55,15 +55,19 @@ class RegistryClient:
         cache: where verified metadata is kept; it is what makes a rollback noticed. One client at a
             time may use it.
         root: the trusted root metadata. It came by a channel of trust, not from the registry.
+        fetcher: reads the files; None = by HTTP or from the folder, as ``registry`` says.
 
     Raises:
         UsageError: ``registry`` is neither, ``root`` is no root, or ``cache`` cannot be written.
     """
 
-    def __init__(self, registry: str, cache: Path, root: bytes) -> None:
+    def __init__(
+        self, registry: str, cache: Path, root: bytes, *, fetcher: FetcherInterface | None = None
+    ) -> None:
         self.registry = registry.rstrip("/")
         self._cache = cache
         self._root = root
+        self._fetcher = fetcher
         self._updater: Updater | None = None
         try:
             self._connected()
@@ -161,7 +165,7 @@ class RegistryClient:
                 metadata_dir=str(self._cache),
                 metadata_base_url=f"{self.registry}/metadata/",
                 target_base_url=f"{self.registry}/targets/",
-                fetcher=_fetcher(self.registry),
+                fetcher=self._fetcher or _fetcher(self.registry),
                 bootstrap=self._root,
             )
 
