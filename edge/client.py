@@ -7,6 +7,8 @@ the same client, the same bounds.
 
 from pathlib import Path
 
+from tuf.ngclient import FetcherInterface
+
 from compat.errors import CorruptError, UntrustedError, UsageError
 from compat.files import digest_of
 from compat.manifest import (
@@ -31,15 +33,23 @@ class RegistryClient:
         cache: where verified metadata is kept; it is what makes a rollback noticed. One client at a
             time may use it.
         root: the trusted root metadata. It came by a channel of trust, not from the registry.
+        fetcher: None = what fits the address.
+        fetcher: reads the files; None = by HTTP or from the folder, as ``registry`` says.
 
     Raises:
         UsageError: ``registry`` is neither, ``root`` is no root, or ``cache`` cannot be written.
     """
 
-    def __init__(self, registry: str, cache: Path, root: bytes) -> None:
+    def __init__(
+        self, registry: str, cache: Path, root: bytes, *, fetcher: FetcherInterface | None = None
+    ) -> None:
         self.registry = registry.rstrip("/")
         self._files = TrustedFiles(
-            f"{self.registry}/metadata/", f"{self.registry}/targets/", cache, root
+            f"{self.registry}/metadata/",
+            f"{self.registry}/targets/",
+            cache,
+            root,
+            fetcher=fetcher,
         )
 
     def refresh(self) -> None:

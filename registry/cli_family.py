@@ -118,7 +118,9 @@ def verify(
 @exits
 def publish(
     family: FamilyFile,
-    registry: Annotated[Path, typer.Option(help="registry folder; made when missing")],
+    registry: Annotated[
+        str, typer.Option(help="folder or s3://bucket/prefix; the registry is made when missing")
+    ],
     keys: Annotated[Path, typer.Option(help="folder of private keys, apart from the registry")],
     out: Out = None,
     as_json: AsJson = False,
@@ -126,8 +128,9 @@ def publish(
     """Sign what the report admits as a release; exit 5 without a passing report."""
     config, workspace = open_family(family, out)
     from registry.pipeline import publish_family
+    from registry.storage.address import open_store
 
-    release = publish_family(config, workspace, registry=registry, keys=keys)
+    release = publish_family(config, workspace, registry=open_store(registry), keys=keys)
     members = {
         member.name: [artifact.label for artifact in member.artifacts] for member in release.members
     }

@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 @gallery_app.command("build")
 @exits
 def build(
-    registry: Annotated[Path, typer.Option(help="registry folder")],
+    registry: Annotated[str, typer.Option(help="folder or s3://bucket/prefix of the registry")],
     family: Annotated[str, typer.Option(help="family whose stable release embeds")],
     data: Annotated[Path, typer.Option(help="data set: folder, manifest .csv or .parquet")],
     gallery: GalleryDir,
@@ -36,12 +36,13 @@ def build(
     from edge.embedder import open_embedder
     from registry.gallery_build import build_from_dataset
     from registry.local_release import LocalRelease
+    from registry.storage.address import open_store
 
     with (
         TemporaryDirectory(prefix="kinspace-") as scratch,
         Progress(console=STDERR) as bar,
     ):
-        release = LocalRelease(registry, family, Path(scratch), root=root)
+        release = LocalRelease(open_store(registry), family, Path(scratch), root=root)
         manifest, artifact = release.manifest, release.cloud_artifact
         embedder = open_embedder(
             release.fetch_cloud(), artifact.runtime, manifest.cloud.preprocess, manifest.space.dim

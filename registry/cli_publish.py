@@ -6,26 +6,33 @@ from typing import Annotated
 
 import typer
 
+from compat.errors import UsageError
 from registry.cli_errors import exits
 
 keys_app = typer.Typer(help="Make a registry's keys and keep it signed.", no_args_is_help=True)
 
-RegistryDir = Annotated[Path, typer.Argument(help="registry folder, which is served to everybody")]
+Registry = Annotated[
+    str, typer.Argument(help="folder or s3://bucket/prefix, which is served to everybody")
+]
 KeysDir = Annotated[
-    Path | None, typer.Option("--keys", help="folder of private keys; default REGISTRY-keys")
+    Path | None,
+    typer.Option("--keys", help="folder of private keys; default REGISTRY-keys for a folder"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 
 
-def keys_folder(registry: Path, keys: Path | None) -> Path:
-    """Beside the registry, never in it."""
-    return keys or registry.resolve().with_name(f"{registry.resolve().name}-keys")
+def keys_folder(registry: str, keys: Path | None) -> Path:
+    """Beside the registry, never in it. Raises UsageError: a bucket has no beside."""
+    if keys is None and "://" in registry:
+        raise UsageError(f"{registry} is no folder: say where the private keys are with --keys")
+    folder = Path(registry).resolve()
+    return keys or folder.with_name(f"{folder.name}-keys")
 
 
 @keys_app.command("init")
 @exits
 def init(
-    registry: RegistryDir,
+    registry: Registry,
     keys: KeysDir = None,
     family: Annotated[
         list[str] | None, typer.Option(help="family with a key of its own; may be repeated")
@@ -39,14 +46,15 @@ def init(
     from compat.files import digest_of
     from registry.keys import KeyFolder
     from registry.repository import Repository
+    from registry.storage.address import open_store
 
     folder = keys_folder(registry, keys)
-    repository = Repository(registry, KeyFolder(folder))
+    repository = Repository(open_store(registry), KeyFolder(folder))
     repository.create()
     for name in family or ():
         repository.add_family(name)
     made = {
-        "registry": str(registry),
+        "registry": registry,
         "keys": str(folder),
         "families": repository.families,
         "root": str(folder / "root.json"),
@@ -61,12 +69,14 @@ def init(
 
 @keys_app.command("refresh")
 @exits
-def refresh(registry: RegistryDir, keys: KeysDir = None, as_json: Json = False) -> None:
+def refresh(registry: Registry, keys: KeysDir = None, as_json: Json = False) -> None:
     """Sign the timestamp anew, and what is past half of its life; run it every few hours."""
     from registry.keys import KeyFolder
     from registry.repository import Repository
+    from registry.storage.address import open_store
 
-    expires = Repository(registry, KeyFolder(keys_folder(registry, keys))).refresh()
+    folder = keys_folder(registry, keys)
+    expires = Repository(open_store(registry), KeyFolder(folder)).refresh()
     if as_json:
         typer.echo(json.dumps({role: when.isoformat() for role, when in expires.items()}))
         return

@@ -13,7 +13,7 @@ from registry.cli_errors import exits
 
 @exits
 def serve(
-    registry: Annotated[Path, typer.Option(help="registry folder")],
+    registry: Annotated[str, typer.Option(help="folder or s3://bucket/prefix of the registry")],
     gallery: Annotated[Path, typer.Option(help="folder of the gallery index")],
     family: Annotated[str, typer.Option(help="family whose stable release is served")],
     images: Annotated[
@@ -30,10 +30,12 @@ def serve(
 
     from registry.local_release import LocalRelease
     from registry.service import create_app
+    from registry.storage.address import open_store
 
+    store = open_store(registry)
     with TemporaryDirectory(prefix="kinspace-") as scratch:
-        release = LocalRelease(registry, family, Path(scratch), root=root).manifest
-    app = create_app(registry, gallery, release, images_dir=images)
+        release = LocalRelease(store, family, Path(scratch), root=root).manifest
+    app = create_app(store, gallery, release, images_dir=images)
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"http://{shown}:{listening.getsockname()[1]}")

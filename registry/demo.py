@@ -26,6 +26,7 @@ from registry.pipeline import publish_family, report_digest, verify_family
 from registry.repository import Repository
 from registry.search_server import running_server
 from registry.stages import export, family_of, train
+from registry.storage.files import FileStore
 from registry.workspace import Workspace
 from server_models.config import read_family
 
@@ -53,7 +54,7 @@ def run_demo(out: Path, console: Console) -> dict[str, object]:
         console.print(summary_table(report))
         console.rule("[bold]publish: signed static files")
         release = publish_family(
-            config, workspace, registry=workspace.registry, keys=workspace.keys
+            config, workspace, registry=FileStore(workspace.registry), keys=workspace.keys
         )
         console.print(f"{release.family} {release.version} of space {release.space.id}")
         verified = report_digest(workspace)

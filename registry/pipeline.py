@@ -15,6 +15,7 @@ from registry.keys import KeyFolder
 from registry.publish import publish
 from registry.repository import Repository
 from registry.stages import family_of, member_inputs
+from registry.storage.port import Store
 from registry.workspace import Workspace
 from server_models.config import FamilyConfig
 
@@ -62,7 +63,7 @@ def verify_gallery(config: FamilyConfig, workspace: Workspace, gallery: Path) ->
 
 
 def publish_family(
-    config: FamilyConfig, workspace: Workspace, *, registry: Path, keys: Path
+    config: FamilyConfig, workspace: Workspace, *, registry: Store, keys: Path
 ) -> ReleaseManifest:
     """Sign what the report admits; safe to repeat.
 

@@ -106,13 +106,15 @@ def check_follows(stable: ReleaseManifest, manifest: ReleaseManifest) -> None:
 def publish(repository: Repository, candidate: Candidate) -> ReleaseManifest:
     """Sign ``candidate`` as a release and point the channel `STABLE` to it, in one commit.
 
-    Safe to repeat: publishing the same bytes again changes nothing, also after a crash.
+    Safe to repeat: publishing the same bytes again changes nothing, also after a crash. What the
+    channel follows and the commit are one step: a release that came in between is never undone.
 
     Raises:
         RefusedError: see `assemble` and `check_follows`; or the version is published with other
             bytes. Remedy: choose a new version.
         CorruptError: a blob is not what its digest says. Remedy: export again.
-        UsageError, UntrustedError: see `Repository`.
+        ConflictError: another publisher was first; nothing is served of this. Remedy: repeat.
+        UsageError, OfflineError, UntrustedError: see `Repository`.
     """
     manifest = assemble(
         candidate.report,
@@ -123,6 +125,7 @@ def publish(repository: Repository, candidate: Candidate) -> ReleaseManifest:
     )
     blobs = _blobs(manifest, candidate)
     family, name = manifest.family, manifest_target(manifest.family, manifest.version)
+    version = repository.version
     published = repository.read(family, name, max_bytes=MAX_MANIFEST_BYTES)
     if published == manifest.to_bytes():
         return manifest
@@ -134,6 +137,7 @@ def publish(repository: Repository, candidate: Candidate) -> ReleaseManifest:
         {blob_target(family, digest): blob for digest, blob in blobs.items()}
         | {name: manifest.to_bytes()},
         moving={channel_target(family, STABLE): pointer.to_bytes()},
+        expected=version,
     )
     return manifest
 

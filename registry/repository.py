@@ -1,16 +1,17 @@
-"""A registry on the local filesystem: signed static files that any web server or bucket serves.
+"""A registry in a store: signed static files that any web server or bucket serves.
 
-``<registry>/metadata`` is what TUF signs, ``<registry>/targets`` what is signed for: a standard TUF
-client reads both. A change is one commit. Everything is signed in memory first, then written in an
-order in which nothing that is served names what is not there yet: targets, family role, snapshot,
-and the timestamp, whose rename is the commit. Before it the old state is served; a repeat starts
-again from what is committed, never from what a crash left lying about. What is read back is
-verified before it is signed anew: a publisher does not lend its keys to whoever can write to the
-bucket. Why: docs/adr/0003.
+``metadata/`` is what TUF signs, ``targets/`` what is signed for: a standard TUF client reads both.
+A change is one commit. Everything is signed in memory first, then written in an order in which
+nothing that is served names what is not there yet: targets, family role, snapshot, and the
+timestamp, whose replacement is the commit. It succeeds only over the timestamp that was loaded: of
+two publishers one wins, the other gets ConflictError and retries. Before it the old state is
+served; a repeat starts from what is committed and takes version numbers that no crash left used.
+What is read back is verified before it is signed anew: a publisher does not lend its keys to
+whoever can write to the bucket. Why: docs/adr/0003, docs/adr/0010.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,7 @@ from pathlib import Path
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, T, TargetFile, Targets, Timestamp
 
-from compat.errors import RefusedError, UntrustedError, UsageError
-from compat.files import read_bounded, write_atomic
-from edge.lock import exclusive
+from compat.errors import ConflictError, RefusedError, UntrustedError, UsageError
 from registry.keys import KeyFolder
 from registry.roles import (
     HASHES,
@@ -36,8 +35,11 @@ from registry.roles import (
     verified,
     verified_root,
 )
+from registry.storage.files import FileStore
+from registry.storage.port import Store, conflict
 
 MAX_METADATA_BYTES = 5_000_000  # what the device accepts as well (tuf.ngclient targets_max_length)
+TIMESTAMP = "metadata/timestamp.json"
 TARGET_PART = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -46,44 +48,47 @@ def utc_now() -> datetime:
 
 
 class Repository:
-    """The publisher's side of one registry.
+    """The publisher's side of one registry, in ``registry``: a folder or any store.
 
-    Every method raises UsageError when a file or key cannot be read or written, or another
-    publisher is at work; UntrustedError when what the registry holds is not what was signed.
+    Every method raises UsageError when a file or key cannot be read or written; ConflictError when
+    another publisher was first (nothing of this call is served: repeat it); OfflineError when the
+    store does not answer; UntrustedError when what the registry holds is not what was signed.
     """
 
     def __init__(
-        self, folder: Path, keys: KeyFolder, *, now: Callable[[], datetime] = utc_now
+        self, registry: Path | Store, keys: KeyFolder, *, now: Callable[[], datetime] = utc_now
     ) -> None:
-        self.folder = folder
+        self.store: Store = FileStore(registry) if isinstance(registry, Path) else registry
         self.keys = keys
         self._now = now
 
     def create(self) -> None:
         """Make the registry, with new keys where there are none; safe to repeat."""
-        if self.keys.folder.resolve().is_relative_to(self.folder.resolve()):
-            raise UsageError(
-                f"{self.keys.folder} is inside {self.folder}, which everybody reads: "
-                "keep the keys elsewhere"
-            )
-        with self._exclusive():
+        if isinstance(self.store, FileStore):
+            folder = self.store.folder.resolve()
+            if self.keys.folder.resolve().is_relative_to(folder):
+                raise UsageError(
+                    f"{self.keys.folder} is inside {folder}, which everybody reads: "
+                    "keep the keys elsewhere"
+                )
+        with self._border():
             if self.keys.root is None:
                 root = first_root({role: self.keys.create(role) for role in TOP_ROLES})
                 self.keys.write_root(self._sign(root, "root", root.signed))
-            if (self.folder / "metadata" / "timestamp.json").exists():
+            if self.store.stat(TIMESTAMP):
                 self._load()  # raises when it was signed by other keys
             else:
-                self._commit(first_state(self._root()), ["targets"], {})
+                self._commit(first_state(self._root()), ["targets"], {}, seen=None)
 
     def add_family(self, family: str) -> None:
         """Let a key of its own sign for ``family``, and for nothing else; safe to repeat."""
         if family in TOP_ROLES or not TARGET_PART.fullmatch(family):
             raise UsageError(f"a family cannot be named {family!r}: choose another name")
-        with self._exclusive():
-            state = self._load()
+        with self._border():
+            state, seen = self._load()
             if family not in state.families:
                 state.delegate(family, self.keys.create(family))
-                self._commit(state, ["targets", family], {})
+                self._commit(state, ["targets", family], {}, seen=seen)
 
     @property
     def trusted_root(self) -> bytes:
@@ -94,22 +99,38 @@ class Repository:
     @property
     def families(self) -> tuple[str, ...]:
         with self._border():
-            return self._load().families
+            return self._load()[0].families
+
+    @property
+    def version(self) -> str:
+        """What is committed now, as the store calls it: it changes with every commit."""
+        return self.store.get(TIMESTAMP, max_bytes=MAX_METADATA_BYTES).version
 
     def sign_targets(
-        self, family: str, blobs: Mapping[str, bytes], *, moving: Mapping[str, bytes]
+        self,
+        family: str,
+        blobs: Mapping[str, bytes],
+        *,
+        moving: Mapping[str, bytes],
+        expected: str | None = None,
     ) -> None:
         """Publish targets (name -> bytes) of one family in one commit; only ``moving`` ones change.
 
+        Args:
+            expected: the `version` on which the caller decided; None = whatever is committed.
+
         Raises:
+            ConflictError: another publisher committed since. Remedy: decide anew and repeat.
             RefusedError: one of ``blobs`` is published with other bytes. Remedy: a new version.
         """
         for name in (*blobs, *moving):
             parts = name.split("/")
             if len(parts) != 3 or parts[0] != family or not all(map(TARGET_PART.fullmatch, parts)):
                 raise UsageError(f"{name!r} is no name of a target of family {family}")
-        with self._exclusive():
-            state = self._load()
+        with self._border():
+            state, seen = self._load()
+            if expected not in (None, seen):
+                raise conflict(TIMESTAMP)
             listed = state.family(family).targets
             for name, blob in {**blobs, **moving}.items():
                 target = TargetFile.from_data(name, blob, HASHES)
@@ -118,15 +139,15 @@ class Repository:
                         f"{name} is published with other bytes: choose a new version"
                     )
                 listed[name] = target
-            self._commit(state, [family], {**blobs, **moving})
+            self._commit(state, [family], {**blobs, **moving}, seen=seen)
 
     def read(self, family: str, name: str, *, max_bytes: int) -> bytes | None:
         """The published bytes of ``name``, verified; None when the family does not list it."""
         with self._border():
-            target = self._load().family(family).targets.get(name)
+            target = self._load()[0].family(family).targets.get(name)
             if target is None:
                 return None
-            blob = read_bounded(self.folder / "targets" / stored_name(target), max_bytes)
+            blob = self.store.get(f"targets/{stored_name(target)}", max_bytes=max_bytes).blob
             target.verify_length_and_hashes(blob)
             return blob
 
@@ -138,12 +159,13 @@ class Repository:
         Returns:
             When each role expires.
         """
-        with self._exclusive():
-            state = self._load()
+        with self._border():
+            state, seen = self._load()
             stale = [role for role in state.stale(self._now()) if self._can_sign(state, role)]
             if "root" in stale:
                 self.keys.write_root(self._sign(state.root, "root", state.root.signed))
-            self._commit(state, [role for role in stale if role not in ("root", "timestamp")], {})
+            roles = [role for role in stale if role not in ("root", "timestamp")]
+            self._commit(state, roles, {}, seen=seen)
             return state.expires()
 
     def _root(self) -> Metadata[Root]:
@@ -153,10 +175,11 @@ class Repository:
             raise UsageError(f"{self.keys.folder} holds no keys of a registry: kinspace keys init")
         return verified_root(blob)
 
-    def _load(self) -> SignedState:
-        """The committed state, each document verified against who delegates to it."""
+    def _load(self) -> tuple[SignedState, str]:
+        """What is committed, each document verified by its delegator, and the store's version."""
         root = self._root()
-        timestamp = self._document("timestamp", Timestamp, root.signed, None)
+        stored = self.store.get(TIMESTAMP, max_bytes=MAX_METADATA_BYTES)
+        timestamp = verified(stored.blob, "timestamp", Timestamp, root.signed)
         snapshot = self._document("snapshot", Snapshot, root.signed, timestamp.signed.snapshot_meta)
         meta = snapshot.signed.meta
         top = self._document("targets", Targets, root.signed, meta.get("targets.json"))
@@ -165,47 +188,84 @@ class Repository:
             family: self._document(family, Targets, top.signed, meta.get(f"{family}.json"))
             for family in families
         }
-        return SignedState(root, {"targets": top, **targets}, snapshot, timestamp)
+        state = SignedState(root, {"targets": top, **targets}, snapshot, timestamp)
+        return state, stored.version
 
     def _document(
         self, role: str, kind: type[T], delegator: Root | Targets, meta: MetaFile | None
     ) -> Metadata[T]:
-        if meta is None and kind is not Timestamp:
+        if meta is None:
             raise RepositoryError(f"the snapshot does not list {role}")
-        name = f"{meta.version}.{role}.json" if meta else f"{role}.json"
-        blob = read_bounded(self.folder / "metadata" / name, MAX_METADATA_BYTES)
-        if meta:
-            meta.verify_length_and_hashes(blob)
+        name = f"metadata/{meta.version}.{role}.json"
+        blob = self.store.get(name, max_bytes=MAX_METADATA_BYTES).blob
+        meta.verify_length_and_hashes(blob)
         return verified(blob, role, kind, delegator)
 
-    def _commit(self, state: SignedState, roles: Sequence[str], blobs: Mapping[str, bytes]) -> None:
-        """Sign ``roles`` and what names them; then write everything, the timestamp last."""
-        metadata: dict[str, bytes] = {}
+    def _commit(
+        self,
+        state: SignedState,
+        roles: Sequence[str],
+        blobs: Mapping[str, bytes],
+        *,
+        seen: str | None,
+    ) -> None:
+        """Sign ``roles`` and what names them; write everything, the timestamp over ``seen`` last.
+
+        The order is the crash safety: see the top of this module.
+        """
+        documents: dict[str, bytes] = {}
+        taken = self.store.list("metadata/")
         for role in (role for role in roles if role in state.targets):
             document = state.targets[role]
-            blob = self._sign(document, role, state.delegator(role))
-            metadata[f"{document.signed.version}.{role}.json"] = blob
+            name, blob = self._sign_free(document, role, state.delegator(role), taken)
+            documents[name] = blob
             state.snapshot.signed.meta[f"{role}.json"] = meta_of(document, blob)
         if roles:
-            blob = self._sign(state.snapshot, "snapshot", state.root.signed)
-            metadata[f"{state.snapshot.signed.version}.snapshot.json"] = blob
+            name, blob = self._sign_free(state.snapshot, "snapshot", state.root.signed, taken)
+            documents[name] = blob
             state.timestamp.signed.snapshot_meta = meta_of(state.snapshot, blob)
-        metadata["timestamp.json"] = self._sign(state.timestamp, "timestamp", state.root.signed)
-        self._write(state.root, blobs, metadata)
-
-    def _write(
-        self, root: Metadata[Root], blobs: Mapping[str, bytes], metadata: Mapping[str, bytes]
-    ) -> None:
-        """The order is the crash safety: see the top of this module."""
+        timestamp = self._sign(state.timestamp, "timestamp", state.root.signed)
         for name, blob in blobs.items():
-            path = self.folder / "targets" / stored_name(TargetFile.from_data(name, blob, HASHES))
-            if not _holds(path, blob):
-                write_atomic(path, blob)
-        served_root = self.folder / "metadata" / f"{root.signed.version}.root.json"
-        if not served_root.exists():
-            write_atomic(served_root, root.to_bytes())
-        for name, blob in metadata.items():
-            write_atomic(self.folder / "metadata" / name, blob)
+            self._put_target(stored_name(TargetFile.from_data(name, blob, HASHES)), blob)
+        self._put_root(state.root)
+        for name, blob in documents.items():
+            self.store.put_new(name, blob)
+        if seen is None:
+            self.store.put_new(TIMESTAMP, timestamp)
+        else:
+            self.store.replace(TIMESTAMP, timestamp, expected=seen)
+
+    def _put_target(self, name: str, blob: bytes) -> None:
+        """The name holds the digest: other bytes under it are spoilt, and are replaced."""
+        try:
+            self.store.put_new(f"targets/{name}", blob)
+        except ConflictError:
+            spoilt = self.store.stat(f"targets/{name}")
+            if spoilt is None:
+                raise
+            self.store.replace(f"targets/{name}", blob, expected=spoilt.version)
+
+    def _put_root(self, root: Metadata[Root]) -> None:
+        name = f"metadata/{root.signed.version}.root.json"
+        try:
+            self.store.put_new(name, root.to_bytes())
+        except ConflictError as error:  # no number can be skipped: devices fetch root after root
+            raise UntrustedError(
+                f"{self.store} holds another {name} than {self.keys.folder}: publish with the keys "
+                "that made this registry, or make one elsewhere"
+            ) from error
+
+    def _sign_free(
+        self, document: Metadata[T], role: str, delegator: Root | Targets, taken: Collection[str]
+    ) -> tuple[str, bytes]:
+        """Sign ``document`` as its next version that is not ``taken``; its name and bytes.
+
+        A crash, or somebody still at work, may have used a number that nothing committed names.
+        """
+        while f"metadata/{document.signed.version + 1}.{role}.json" in taken:
+            document.signed.version += 1
+        blob = self._sign(document, role, delegator)
+        return f"metadata/{document.signed.version}.{role}.json", blob
 
     def _sign(self, document: Metadata[T], role: str, delegator: Root | Targets) -> bytes:
         signers = self.keys.signers(keys_of(delegator, role))
@@ -216,22 +276,11 @@ class Repository:
         return has_threshold(delegator, role, self.keys.signers(keys_of(delegator, role)))
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        with exclusive(self.folder / ".lock", "another publisher"), self._border():
-            yield
-
-    @contextmanager
     def _border(self) -> Iterator[None]:
         try:
             yield
         except RepositoryError as error:
             raise UntrustedError(
-                f"{self.folder} does not hold what {self.keys.folder} signed ({error}): "
+                f"{self.store} does not hold what {self.keys.folder} signed ({error}): "
                 "restore it from your backup before publishing"
             ) from error
-        except OSError as error:
-            raise UsageError(f"cannot write {self.folder}: {error.strerror or error}") from error
-
-
-def _holds(path: Path, blob: bytes) -> bool:
-    return path.exists() and path.stat().st_size == len(blob) and path.read_bytes() == blob

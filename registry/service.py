@@ -21,6 +21,7 @@ from compat.manifest import Digest, ReleaseManifest
 from registry.body_limit import BodyLimit
 from registry.gallery import Gallery, GalleryHit
 from registry.signed_files import mount_registry
+from registry.storage.port import Store
 
 MAX_BODY_BYTES = 2**20
 MAX_VECTORS = 64
@@ -108,7 +109,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    registry_dir: Path,
+    registry: Path | Store,
     gallery_dir: Path,
     release: ReleaseManifest,
     images_dir: Path | None = None,
@@ -116,7 +117,7 @@ def create_app(
     """The HTTP application for one release.
 
     Args:
-        registry_dir: the registry whose signed files are served under ``/registry/``.
+        registry: folder or store whose signed files are served under ``/registry/``.
         gallery_dir: holds the gallery of the release's space.
         release: the verified manifest.
         images_dir: where the paths of gallery items start; None serves no images.
@@ -142,7 +143,7 @@ def create_app(
     _add_status(app, gallery, release)
     if images_dir is not None:
         _add_images(app, gallery, images_dir.resolve())
-    mount_registry(app, registry_dir)
+    mount_registry(app, registry)
     return app
 
 

@@ -1,5 +1,8 @@
 """Storage in a folder: atomic files, and a lock that makes a conditional write one step."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compat.errors import UsageError
@@ -20,34 +23,35 @@ class FileStore:
     """Files under ``folder``; the version is the SHA-256 of the bytes."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
     def get(self, name: str, *, max_bytes: int) -> Stored:
-        path = self._existing(name)
-        if path.stat().st_size > max_bytes:
-            raise too_long(name, max_bytes)
-        blob = read_bounded(path, max_bytes)
+        with self._border(name):
+            path = self._existing(name)
+            if path.stat().st_size > max_bytes:
+                raise too_long(name, max_bytes)
+            blob = read_bounded(path, max_bytes)
         return Stored(blob, digest_of(blob))
 
     def get_range(self, name: str, start: int, *, n_bytes: int) -> bytes:
         check_range(start, n_bytes)
-        path = self._existing(name)
-        try:
-            with path.open("rb") as file:
-                file.seek(start)
-                return file.read(n_bytes)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        with self._border(name), self._existing(name).open("rb") as file:
+            file.seek(start)
+            return file.read(n_bytes)
 
     def stat(self, name: str) -> Stat | None:
-        path = self._path(name)
-        if not path.is_file():
-            return None
-        size_bytes = path.stat().st_size
-        return Stat(size_bytes, digest_of(read_bounded(path, size_bytes)))
+        with self._border(name):
+            path = self._path(name)
+            if not path.is_file():
+                return None
+            size_bytes = path.stat().st_size
+            return Stat(size_bytes, digest_of(read_bounded(path, size_bytes)))
 
     def put_new(self, name: str, blob: bytes) -> str:
-        with exclusive(self._folder / ".store.lock", "another publisher"):
+        with exclusive(self.folder / ".store.lock", "another publisher"):
             there = self.stat(name)
             if there is None:
                 write_atomic(self._path(name), blob)
@@ -56,7 +60,7 @@ class FileStore:
         return digest_of(blob)
 
     def replace(self, name: str, blob: bytes, *, expected: str) -> str:
-        with exclusive(self._folder / ".store.lock", "another publisher"):
+        with exclusive(self.folder / ".store.lock", "another publisher"):
             there = self.stat(name)
             if there is None or there.version != expected:
                 raise conflict(name)
@@ -64,23 +68,40 @@ class FileStore:
         return digest_of(blob)
 
     def list(self, prefix: str) -> tuple[str, ...]:
-        files = (path for path in self._folder.rglob("*") if path.is_file())
-        names = (path.relative_to(self._folder).as_posix() for path in files)
+        start = self.folder / prefix.rpartition("/")[0]
+        with self._border(prefix):
+            files = [
+                Path(folder, file)
+                for folder, _, found in os.walk(start, onerror=_raise)
+                for file in found
+            ]
+        names = (path.relative_to(self.folder).as_posix() for path in files)
         return tuple(sorted(n for n in names if n.startswith(prefix) and "/." not in f"/{n}"))
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot delete {path}: {error.strerror or error}") from error
+        with self._border(name):
+            self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         check_name(name)
-        return self._folder / name
+        return self.folder / name
 
     def _existing(self, name: str) -> Path:
         path = self._path(name)
         if not path.is_file():
             raise not_found(name)
         return path
+
+    @contextmanager
+    def _border(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            words = error.strerror or error
+            raise UsageError(f"cannot use {self.folder / name}: {words}") from error
+
+
+def _raise(error: OSError) -> None:
+    """`os.walk` is silent about folders that it cannot read; one that is not there is empty."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -21,6 +21,9 @@ class MemoryStore:
         self._blobs: dict[str, bytes] = {}
         self._lock = Lock()
 
+    def __str__(self) -> str:
+        return "memory"
+
     def get(self, name: str, *, max_bytes: int) -> Stored:
         blob = self._blob(name)
         if len(blob) > max_bytes:

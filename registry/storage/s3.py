@@ -1,10 +1,12 @@
 """Storage in an S3 bucket: conditional writes, checksums, multipart for large bodies."""
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
 from compat.errors import CorruptError, OfflineError, UsageError
 from registry.storage.port import (
@@ -19,6 +21,7 @@ from registry.storage.port import (
 
 PART_BYTES = 8 * 2**20  # S3 takes parts of 5 MiB or more
 MISSING = {"404", "NoSuchKey", "NotFound"}
+SPOILT = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"}
 LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 
@@ -33,10 +36,13 @@ class S3Store:
         self._sealed = {"ServerSideEncryption": sse} if sse else {}
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
+    def __str__(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
     def get(self, name: str, *, max_bytes: int) -> Stored:
         with self._border(name):
             answer = self._client.get_object(**self._at(name), ChecksumMode="ENABLED")
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # its own ``with`` would skip the checksum
                 if answer["ContentLength"] > max_bytes:
                     raise too_long(name, max_bytes)
                 blob = body.read()
@@ -49,7 +55,8 @@ class S3Store:
         try:
             with self._border(name):
                 wanted = f"bytes={start}-{start + n_bytes - 1}"
-                with self._client.get_object(**self._at(name), Range=wanted)["Body"] as body:
+                answer = self._client.get_object(**self._at(name), Range=wanted)
+                with closing(answer["Body"]) as body:
                     return bytes(body.read(n_bytes))
         except UsageError as error:
             if _code(error.__cause__) in {"416", "InvalidRange"}:
@@ -57,28 +64,23 @@ class S3Store:
             raise
 
     def stat(self, name: str) -> Stat | None:
-        with self._border(name):
-            try:
-                head = self._client.head_object(**self._at(name))
-            except ClientError as error:
-                if _code(error) in MISSING:
-                    return None
-                raise
-        return Stat(head["ContentLength"], head["ETag"])
+        head = self._head(name)
+        return Stat(head["ContentLength"], head["ETag"]) if head else None
 
     def put_new(self, name: str, blob: bytes) -> str:
+        there = self._same(name, blob)  # asked first: what is there already is not sent again
+        if there is not None:
+            return there
         with self._border(name):
             try:
                 return self._put(name, blob, IfNoneMatch="*")
             except ClientError as error:
                 if _code(error) not in LOST:
                     raise
-        there = self.stat(name)
-        if there is not None and there.size_bytes == len(blob):
-            stored = self.get(name, max_bytes=len(blob))
-            if stored.blob == blob:
-                return stored.version
-        raise conflict(name)
+        there = self._same(name, blob)
+        if there is None:
+            raise conflict(name)
+        return there
 
     def replace(self, name: str, blob: bytes, *, expected: str) -> str:
         with self._border(name):
@@ -105,6 +107,36 @@ class S3Store:
         check_name(name)
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
+    def _head(self, name: str) -> dict[str, Any] | None:
+        with self._border(name):
+            try:
+                head: dict[str, Any] = self._client.head_object(
+                    **self._at(name), ChecksumMode="ENABLED"
+                )
+            except ClientError as error:
+                if _code(error) in MISSING:
+                    return None
+                raise
+        return head
+
+    def _same(self, name: str, blob: bytes) -> str | None:
+        """The version of ``name`` if it holds ``blob``, None if nothing; else ConflictError.
+
+        The bucket's own checksum is believed when it agrees. Another one proves nothing, for it
+        depends on the parts in which the bytes came: then they are read.
+        """
+        head = self._head(name)
+        if head is None:
+            return None
+        if head["ContentLength"] != len(blob):
+            raise conflict(name)
+        if head.get("ChecksumSHA256") == checksum_of(blob):
+            return str(head["ETag"])
+        stored = self.get(name, max_bytes=len(blob))
+        if stored.blob != blob:
+            raise conflict(name)
+        return stored.version
+
     def _put(self, name: str, blob: bytes, **condition: str) -> str:
         if len(blob) > PART_BYTES:
             return self._put_parts(name, blob, condition)
@@ -122,8 +154,7 @@ class S3Store:
         upload = {**at, "UploadId": opened["UploadId"]}
         try:
             parts = []
-            for number, start in enumerate(range(0, len(blob), PART_BYTES), 1):
-                body = blob[start : start + PART_BYTES]
+            for number, body in enumerate(_parts(blob), 1):
                 sent = self._client.upload_part(
                     **upload, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256"
                 )
@@ -144,11 +175,27 @@ class S3Store:
         except ClientError as error:
             if _code(error) in MISSING:
                 raise not_found(name) from error
+            if _code(error) in SPOILT:
+                raise CorruptError(f"{name} was damaged on its way: send it again") from error
             if error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500:
                 raise OfflineError(f"bucket {self._bucket} is failing: {error}") from error
             raise UsageError(f"bucket {self._bucket} refuses {name}: {error}") from error
+        except FlexibleChecksumError as error:
+            raise CorruptError(f"{name} is damaged in bucket {self._bucket}: {error}") from error
         except BotoCoreError as error:
             raise OfflineError(f"no answer from bucket {self._bucket}: {error}") from error
+
+
+def checksum_of(blob: bytes) -> str:
+    """What S3 calls the SHA-256 of ``blob``: of a large one, that of its parts' digests."""
+    digests = [hashlib.sha256(part).digest() for part in _parts(blob)]
+    if len(digests) == 1:
+        return b64encode(digests[0]).decode()
+    return f"{b64encode(hashlib.sha256(b''.join(digests)).digest()).decode()}-{len(digests)}"
+
+
+def _parts(blob: bytes) -> list[bytes]:
+    return [blob[start : start + PART_BYTES] for start in range(0, max(len(blob), 1), PART_BYTES)]
 
 
 def _code(error: BaseException | None) -> str:

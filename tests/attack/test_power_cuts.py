@@ -166,7 +166,7 @@ def test_two_publishers_at_once(small, candidate):
     small.publish("1.0.0", seed=1)
     before = {path: path.read_bytes() for path in small.files()}
     with (
-        exclusive(small.folder / ".lock", "x"),
+        exclusive(small.folder / ".store.lock", "x"),
         pytest.raises(UsageError, match="another publisher"),
     ):
         publish(small.repository, candidate("1.1.0", seed=2))

@@ -141,7 +141,7 @@ def device(repository: Repository, tmp_path: Path) -> Device:
     made = Device(
         tmp_path / "home", open_embedder=open_mean_colour, runtimes=("litert", "onnxruntime")
     )
-    made.init(str(repository.folder), repository.trusted_root, "furniture")
+    made.init(str(repository.store.folder), repository.trusted_root, "furniture")
     return made
 
 
@@ -217,7 +217,7 @@ def test_a_device_before_its_first_update(device):
 def test_a_root_that_is_none(repository, tmp_path, root):
     device = Device(tmp_path / "home")
     with pytest.raises(UsageError, match="root"):
-        device.init(str(repository.folder), root, "furniture")
+        device.init(str(repository.store.folder), root, "furniture")
     assert not (device.home / "device.json").exists()
 
 
@@ -225,7 +225,7 @@ def test_a_root_that_is_none(repository, tmp_path, root):
 def test_names_that_are_none(repository, tmp_path, member, family):
     device = Device(tmp_path / "home")
     with pytest.raises(UsageError):
-        device.init(str(repository.folder), repository.trusted_root, family, member=member)
+        device.init(str(repository.store.folder), repository.trusted_root, family, member=member)
     assert not (device.home / "device.json").exists()
 
 
@@ -235,14 +235,14 @@ def test_root_and_family_stay(device, repository, tmp_path):
     other.create()
     for root, family in [(other.trusted_root, "furniture"), (repository.trusted_root, "shoes")]:
         with pytest.raises(UsageError, match="new home"):
-            device.init(str(repository.folder), root, family)
+            device.init(str(repository.store.folder), root, family)
     assert {path: path.read_bytes() for path in device.home.rglob("*.json")} == before
 
 
 def test_a_mirror_is_as_good_as_the_registry(device, repository, publish, tmp_path):
     publish("1.0.0")
     device.update()
-    shutil.move(repository.folder, tmp_path / "mirror")
+    shutil.move(repository.store.folder, tmp_path / "mirror")
     device.init(str(tmp_path / "mirror"), repository.trusted_root, "furniture")
     assert device.update().changed is False
 
@@ -294,7 +294,7 @@ def test_nothing_is_fetched_twice(device, publish, repository):
     device.update()
     publish("1.0.1")
     digest = device.active().artifact.digest
-    [stored] = repository.folder.glob(f"targets/furniture/blobs/{digest}.*")
+    [stored] = repository.store.folder.glob(f"targets/furniture/blobs/{digest}.*")
     stored.unlink()
     assert device.update().version == "1.0.1"
     assert device.status().previous.version == "1.0.0"
@@ -305,8 +305,8 @@ def test_what_an_interrupted_update_fetched_is_not_fetched_again(device, publish
     device.update()
     manifest = publish("1.1.0", salt="new")
     _, artifacts = choose(manifest, None, runtimes=("litert",))
-    [artifact] = repository.folder.glob(f"targets/furniture/blobs/{artifacts[0].digest}.*")
-    [golden] = repository.folder.glob(
+    [artifact] = repository.store.folder.glob(f"targets/furniture/blobs/{artifacts[0].digest}.*")
+    [golden] = repository.store.folder.glob(
         f"targets/furniture/blobs/{manifest.members[0].golden.digest}.*"
     )
     hidden = artifact.rename(artifact.with_name("hidden"))
@@ -320,7 +320,7 @@ def test_what_an_interrupted_update_fetched_is_not_fetched_again(device, publish
 def test_another_member_is_an_update_too(device, publish, repository):
     publish("1.0.0")
     device.update()
-    device.init(str(repository.folder), repository.trusted_root, "furniture", member="watch")
+    device.init(str(repository.store.folder), repository.trusted_root, "furniture", member="watch")
     assert device.active().member.name == "phone"  # until the update
     outcome = device.update()
     assert (outcome.changed, outcome.member, outcome.version) == (True, "watch", "1.0.0")
@@ -330,13 +330,15 @@ def test_another_member_is_an_update_too(device, publish, repository):
 def test_a_wished_runtime_is_an_update_too(device, publish, repository):
     publish("1.0.0")
     device.update()
-    device.init(str(repository.folder), repository.trusted_root, "furniture", runtime="onnxruntime")
+    device.init(
+        str(repository.store.folder), repository.trusted_root, "furniture", runtime="onnxruntime"
+    )
     assert device.update().artifact == "onnxruntime/int8"
 
 
 def test_a_wished_member_that_left_the_family(device, publish, repository):
     publish("1.0.0")
-    device.init(str(repository.folder), repository.trusted_root, "furniture", member="watch")
+    device.init(str(repository.store.folder), repository.trusted_root, "furniture", member="watch")
     device.update()
     publish("1.1.0", salt="new", names=("phone",))
     with pytest.raises(UsageError, match="no member watch"):

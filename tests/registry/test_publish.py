@@ -2,12 +2,18 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compat.errors import CorruptError, RefusedError, UsageError
+from compat.errors import (
+    ConflictError,
+    CorruptError,
+    RefusedError,
+    UsageError,
+)
 from compat.files import digest_of
 from compat.golden import GoldenSet
 from compat.manifest import Artifact, Blob, Channel, Member, Model, ReleaseManifest
@@ -32,6 +38,8 @@ from compat.space import EmbeddingSpace
 from registry.keys import KeyFolder
 from registry.publish import Candidate, assemble, check_follows, publish
 from registry.repository import Repository
+from registry.storage.memory import MemoryStore
+from registry.storage.port import Store, Stored
 
 SPACE = EmbeddingSpace(family="furniture", generation=1, dim=4)
 RECIPE = Preprocess(size_px=8)
@@ -153,7 +161,9 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def served(repository: Repository) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in repository.folder.rglob("*") if path.is_file()}
+    return {
+        path: path.read_bytes() for path in repository.store.folder.rglob("*") if path.is_file()
+    }
 
 
 ALL = [f"{name} {precision}" for name in ("a", "b") for precision in PRECISIONS]
@@ -295,6 +305,47 @@ def test_a_lower_version_does_not_take_the_channel(repository):
     with pytest.raises(RefusedError, match="not above"):
         publish(repository, candidate("1.0.0", salt="old"))
     assert served(repository) == before
+
+
+class Meddled(MemoryStore):
+    """Somebody else acts just before the ``at``-th read of a document."""
+
+    def __init__(self, at: int, meddle: Callable[[Store], None]) -> None:
+        super().__init__()
+        self._at, self._meddle, self.reads = at, meddle, 0
+
+    def get(self, name: str, *, max_bytes: int) -> Stored:
+        self.reads += 1
+        if self.reads == self._at:
+            self._meddle(self)
+        return super().get(name, max_bytes=max_bytes)
+
+
+def test_a_rival_at_any_read_keeps_the_channel(tmp_path):
+    """1.2.0 comes out while 1.1.0 is being decided: never does the channel go back to 1.1.0."""
+    keys, at, refused = KeyFolder(tmp_path / "keys"), 0, set()
+    newer, newest = candidate("1.1.0", salt="new"), candidate("1.2.0", salt="newest")
+
+    def rival(store: Store) -> None:
+        publish(Repository(store, keys), newest)
+
+    while True:
+        store = Meddled(0, rival)
+        repository = Repository(store, keys)
+        repository.create()
+        repository.add_family("furniture")
+        publish(repository, candidate())
+        store._at = store.reads + (at := at + 1)
+        try:
+            publish(repository, newer)
+        except (ConflictError, RefusedError) as error:
+            refused.add(type(error))
+        else:
+            break
+        stable = repository.read("furniture", "furniture/channels/stable.json", max_bytes=2**20)
+        assert Channel.from_bytes(stable).version == "1.2.0"
+    assert at > 15, "the rival never came"
+    assert refused == {ConflictError, RefusedError}
 
 
 @pytest.mark.parametrize("change", [lambda blob: None, lambda blob: blob + b"x", lambda blob: b""])

@@ -31,20 +31,24 @@ def repository(tmp_path: Path) -> Repository:
 
 def at(repository: Repository, **ago: float) -> Repository:
     """The same registry in the hands of somebody whose clock is behind by ``ago``."""
-    return Repository(repository.folder, repository.keys, now=lambda: utc_now() - timedelta(**ago))
+    return Repository(
+        repository.store.folder, repository.keys, now=lambda: utc_now() - timedelta(**ago)
+    )
 
 
 def document(repository: Repository, name: str):
-    return Metadata.from_file(str(repository.folder / "metadata" / name))
+    return Metadata.from_file(str(repository.store.folder / "metadata" / name))
 
 
 def served(repository: Repository) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in repository.folder.rglob("*") if path.is_file()}
+    return {
+        path: path.read_bytes() for path in repository.store.folder.rglob("*") if path.is_file()
+    }
 
 
 def fetched(repository: Repository, cache: Path, root: bytes) -> bytes:
     """What a standard client reads."""
-    client = RegistryClient(str(repository.folder), cache, root)
+    client = RegistryClient(str(repository.store.folder), cache, root)
     client.refresh()
     return client.blob("furniture", WEIGHTS, max_bytes=7)
 
@@ -125,7 +129,7 @@ def test_making_a_registry_again_changes_nothing(repository):
 
 def test_a_registry_of_other_keys_is_not_taken_over(repository, tmp_path):
     before = served(repository)
-    stranger = Repository(repository.folder, KeyFolder(tmp_path / "other"))
+    stranger = Repository(repository.store.folder, KeyFolder(tmp_path / "other"))
     with pytest.raises(UntrustedError):
         stranger.create()
     with pytest.raises(UntrustedError):
@@ -159,7 +163,7 @@ def test_what_is_published_stays_as_it_is(repository):
 
 def test_a_spoilt_leftover_under_a_targets_name_is_replaced(repository, tmp_path):
     """Somebody's copy into the bucket broke off: the next publish does not take it for done."""
-    stored = repository.folder / f"targets/furniture/blobs/{WEIGHTS.digest}.{WEIGHTS.digest}"
+    stored = repository.store.folder / f"targets/furniture/blobs/{WEIGHTS.digest}.{WEIGHTS.digest}"
     stored.parent.mkdir(parents=True)
     stored.write_bytes(b"weightz")
     repository.sign_targets("furniture", BLOB, moving={})

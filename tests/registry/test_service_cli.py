@@ -5,12 +5,16 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
+import httpx
 import numpy as np
 import onnx
 import pytest
 import typer
+from moto.server import ThreadedMotoServer
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from typer.testing import CliRunner
@@ -41,11 +45,13 @@ from compat.space import EmbeddingSpace
 from edge.device import Device
 from edge.embedder import open_embedder
 from registry.cli_gallery import gallery_app
+from registry.cli_publish import keys_app
 from registry.cli_search import search
 from registry.cli_serve import listen
 from registry.keys import KeyFolder
 from registry.publish import Candidate, publish
-from registry.repository import Repository
+from registry.repository import TIMESTAMP, Repository
+from registry.storage.address import open_store
 
 SPACE = EmbeddingSpace(family="tiles", generation=1, dim=4)
 RECIPE = Preprocess(size_px=8)
@@ -139,10 +145,8 @@ def report_of(cloud: Artifact, member: Artifact) -> bytes:
     ).to_bytes()
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory) -> Path:
-    """registry/, keys/ and data/ of one family, published as 1.0.0."""
-    root = tmp_path_factory.mktemp("tiles")
+def candidate_in(root: Path) -> Candidate:
+    """A release candidate, whose data set is in data/."""
     rows = ["path,label,split,role"]
     for name, colour in COLOURS.items():
         for role in ("query", "gallery"):
@@ -163,7 +167,7 @@ def published(tmp_path_factory) -> Path:
     ).to_bytes()
     shared = {"preprocess": RECIPE, "macs": 9, "params": 9}
     blob = Blob(digest=digest_of(golden), size_bytes=len(golden))
-    candidate = Candidate(
+    return Candidate(
         version="1.0.0",
         space=SPACE,
         report=report_of(named(large), named(small)),
@@ -171,6 +175,13 @@ def published(tmp_path_factory) -> Path:
         members=(Member(name="small", artifacts=(named(small),), golden=blob, **shared),),
         blobs={digest_of(each): each for each in (large, small, golden)},
     )
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """registry/, keys/ and data/ of one family, published as 1.0.0."""
+    root = tmp_path_factory.mktemp("tiles")
+    candidate = candidate_in(root)
     repository = Repository(root / "registry", KeyFolder(root / "keys"))
     repository.create()
     repository.add_family(SPACE.family)
@@ -228,6 +239,62 @@ def test_a_photo_on_a_device_finds_its_like(published, tmp_path):
             assert "green" in lines[0]
         finally:
             server.terminate()
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[str]:
+    """The address of an empty bucket behind real HTTP."""
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "test")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="tiles")
+    yield f"s3://tiles/registry?endpoint={url}&region=us-east-1&style=path"
+    server.stop()
+
+
+def test_from_a_bucket_to_a_device(bucket, tmp_path):
+    """The registry is never on a disk: published, embedded from and served out of the bucket."""
+    keys = tmp_path / "keys"
+    forgot = run(keys_app, "init", bucket)
+    assert (forgot.exit_code, "--keys" in forgot.stderr) == (2, True)
+    made = run(keys_app, "init", bucket, "--keys", keys, "--family", "tiles")
+    assert made.exit_code == 0, made.output
+    publish(Repository(open_store(bucket), KeyFolder(keys)), candidate_in(tmp_path))
+    assert run(keys_app, "refresh", bucket, "--keys", keys).exit_code == 0
+    built = build(tmp_path, "--registry", bucket)
+    assert "4 images" in built.stdout, built.output
+    command = [sys.executable, "-c", SERVE, "--registry", bucket, "--family", "tiles"]
+    command += ["--gallery", str(tmp_path / "g"), "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = server.stdout.readline().strip()
+            device = Device(tmp_path / "home")
+            device.init(f"{url}/registry/", (keys / "root.json").read_bytes(), "tiles")
+            assert device.update().version == "1.0.0"
+            first = httpx.get(f"{url}/registry/metadata/timestamp.json")
+            assert first.content == open_store(bucket).get(TIMESTAMP, max_bytes=9999).blob
+            seen = {"If-None-Match": first.headers["etag"]}
+            assert httpx.get(first.url, headers=seen).status_code == 304
+            assert httpx.head(first.url).headers["content-length"] == str(len(first.content))
+            for name in ("metadata/9.root.json", "metadata/.x", "keys/a", "targets/..%2Fa"):
+                assert httpx.get(f"{url}/registry/{name}").status_code == 404, name
+        finally:
+            server.terminate()
+
+
+def test_a_bucket_that_does_not_answer_is_exit_3(published, tmp_path, monkeypatch):
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "test")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    gone = "s3://tiles?endpoint=http://127.0.0.1:9&region=us-east-1&style=path"
+    refused = build(published, "--registry", gone, "--gallery", tmp_path / "new")
+    assert refused.exit_code == 3, refused.output
+    assert not (tmp_path / "new").exists()
 
 
 def test_without_a_server_it_is_offline_exit_3(published, tmp_path):

@@ -1,50 +1,17 @@
 """The contract of storage: one suite on memory, a folder, and S3 over real HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
-from compat.errors import ConflictError, NotFoundError, OfflineError, UsageError
+from compat.errors import ConflictError, CorruptError, NotFoundError, OfflineError, UsageError
 from registry.storage.files import FileStore
-from registry.storage.memory import MemoryStore
 from registry.storage.port import Store
-from registry.storage.s3 import PART_BYTES, S3Store
-
-
-def s3_client(endpoint: str) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(params=["memory", "files", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "files":
-        return FileStore(tmp_path)
-    client = s3_client(request.getfixturevalue("endpoint"))
-    client.create_bucket(Bucket="registry")
-    return S3Store(client, "registry", tmp_path.name)
+from registry.storage.s3 import PART_BYTES, S3Store, checksum_of
 
 
 def test_bytes_come_back_whole_and_in_ranges(store: Store) -> None:
@@ -103,7 +70,9 @@ def test_a_name_cannot_leave_the_store(store: Store, name: str) -> None:
     assert store.list("") == ()
 
 
-def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(endpoint: str) -> None:
+def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(
+    endpoint: str, s3_client: Callable[[str], Any]
+) -> None:
     client = s3_client(endpoint)
     client.create_bucket(Bucket="large")
     store, blob = S3Store(client, "large"), bytes(PART_BYTES) + b"end"
@@ -116,6 +85,60 @@ def test_a_large_body_goes_in_parts_and_a_lost_race_leaves_none(endpoint: str) -
     assert not client.list_multipart_uploads(Bucket="large").get("Uploads")
 
 
-def test_nobody_answers() -> None:
+@pytest.mark.parametrize("blob", [b"small", bytes(PART_BYTES) + b"end"], ids=["small", "parts"])
+def test_what_is_there_is_not_sent_again(
+    endpoint: str, s3_client: Callable[[str], Any], blob: bytes
+) -> None:
+    client, calls = s3_client(endpoint), []
+    client.create_bucket(Bucket=f"again-{len(blob)}")
+    client.meta.events.register("before-call.s3", lambda model, **_: calls.append(model.name))
+    store = S3Store(client, f"again-{len(blob)}")
+    version = store.put_new("a", blob)
+    del calls[:]
+    assert store.put_new("a", blob) == version
+    assert set(calls) <= {"HeadObject", "GetObject"}
+    assert (calls == ["HeadObject"]) or len(blob) > PART_BYTES  # moto has no checksum of parts
+
+
+class SpoiltObject(BaseHTTPRequestHandler):
+    """An S3 server whose disk has lost a bit since it noted the checksum."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "6")
+        self.send_header("ETag", '"1"')
+        self.send_header("x-amz-checksum-sha256", checksum_of(b"stored"))
+        self.end_headers()
+        self.wfile.write(b"stoled")
+
+    def log_message(self, *args: object) -> None:
+        """Not into the test's output."""
+
+
+def test_spoilt_bytes_are_never_returned(s3_client: Callable[[str], Any]) -> None:
+    with HTTPServer(("127.0.0.1", 0), SpoiltObject) as server:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        store = S3Store(s3_client(f"http://127.0.0.1:{server.server_port}"), "registry")
+        with pytest.raises(CorruptError, match="damaged"):
+            store.get("a", max_bytes=9)
+        thread.join()
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    store = FileStore(tmp_path / "file")
+    for call in (
+        lambda: store.list(""),
+        lambda: store.put_new("a", b"x"),
+        lambda: store.delete("a"),
+    ):
+        with pytest.raises(UsageError, match="file"):
+            call()
+    assert (tmp_path / "file").read_bytes() == b"x"
+    assert FileStore(tmp_path / "missing").list("metadata/") == ()
+
+
+def test_nobody_answers(s3_client: Callable[[str], Any]) -> None:
     with pytest.raises(OfflineError, match="no answer"):
         S3Store(s3_client("http://127.0.0.1:9"), "registry").stat("a")
