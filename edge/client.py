@@ -33,7 +33,6 @@ class RegistryClient:
         cache: where verified metadata is kept; it is what makes a rollback noticed. One client at a
             time may use it.
         root: the trusted root metadata. It came by a channel of trust, not from the registry.
-        fetcher: None = what fits the address.
         fetcher: reads the files; None = by HTTP or from the folder, as ``registry`` says.
 
     Raises:
