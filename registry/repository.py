@@ -11,7 +11,7 @@ bucket. Why: docs/adr/0003.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, T, TargetFile, 
 from compat.errors import RefusedError, UntrustedError, UsageError
 from compat.files import read_bounded, write_atomic
 from edge.lock import exclusive
+from registry.ceremony import missing_signatures
 from registry.keys import KeyFolder
 from registry.roles import (
     HASHES,
@@ -69,7 +70,7 @@ class Repository:
         with self._exclusive():
             if self.keys.root is None:
                 root = first_root({role: self.keys.create(role) for role in TOP_ROLES})
-                self.keys.write_root(self._sign(root, "root", root.signed))
+                self.keys.write_root(1, self._sign(root, "root", root.signed))
             if (self.folder / "metadata" / "timestamp.json").exists():
                 self._load()  # raises when it was signed by other keys
             else:
@@ -84,6 +85,42 @@ class Repository:
             if family not in state.families:
                 state.delegate(family, self.keys.create(family))
                 self._commit(state, ["targets", family], {})
+
+    def install_root(self, draft: Metadata[Root]) -> None:
+        """Trust and serve a root that its holders have signed; safe to repeat after a crash.
+
+        Snapshot and timestamp are made anew from what the offline keys signed: whatever a thief of
+        the online keys wrote, versions without end included, is left behind (TUF 6.1).
+
+        Raises:
+            UsageError: signatures are missing, or a key that must sign now is not at hand.
+            UntrustedError: another root of this version is trusted already.
+        """
+        with self._exclusive():
+            before = self._root() if self.keys.root is not None else None
+            if missing := missing_signatures(draft, before.signed if before else None):
+                raise UsageError(f"root {draft.signed.version} misses {missing} signatures")
+            served = (self.folder / "metadata").exists()
+            state = self._salvaged(draft) if served else first_state(draft)
+            signed = self._signed(state, [*_unheld(state), "snapshot"])
+            self.keys.write_root(draft.signed.version, draft.to_bytes())
+            self._write(draft, {}, signed)
+
+    def rotate_family(self, family: str) -> None:
+        """Let a new key sign for ``family``; what the old one signs is refused from now on."""
+        with self._exclusive():
+            state = self._load()
+            state.family(family)
+            if not self._can_sign(state, "targets"):
+                raise UsageError("only the key of targets lets another key sign: bring it")
+            state.redelegate(family, self.keys.create_next(family))
+            self._commit(state, ["targets", family], {})
+
+    @property
+    def state(self) -> SignedState:
+        """What is committed, verified; a copy."""
+        with self._border():
+            return self._load()
 
     @property
     def trusted_root(self) -> bytes:
@@ -142,7 +179,8 @@ class Repository:
             state = self._load()
             stale = [role for role in state.stale(self._now()) if self._can_sign(state, role)]
             if "root" in stale:
-                self.keys.write_root(self._sign(state.root, "root", state.root.signed))
+                blob = self._sign(state.root, "root", state.root.signed)
+                self.keys.write_root(state.root.signed.version, blob)
             self._commit(state, [role for role in stale if role not in ("root", "timestamp")], {})
             return state.expires()
 
@@ -167,6 +205,53 @@ class Repository:
         }
         return SignedState(root, {"targets": top, **targets}, snapshot, timestamp)
 
+    def _salvaged(self, root: Metadata[Root]) -> SignedState:
+        """What the offline keys of ``root``, or of one before it, signed last."""
+        past = sorted(self.keys.roots.items(), reverse=True)
+        trusted = [root.signed, *(verified_root(blob).signed for _, blob in past)]
+        tops = (self._newest("targets", each) for each in trusted)
+        top = next((each for each in tops if each), None)
+        if top is None:
+            raise RepositoryError("nothing here is signed by the key of targets")
+        state = first_state(root)
+        state.targets["targets"] = top
+        for family in (top.signed.delegations.roles or {}) if top.signed.delegations else {}:
+            document = self._newest(family, top.signed)
+            if document is None:
+                raise RepositoryError(f"nothing here is signed by the key of {family}")
+            state.targets[family] = document
+        for role, document in state.targets.items():
+            blob = read_bounded(self._path(role, document.signed.version), MAX_METADATA_BYTES)
+            state.snapshot.signed.meta[f"{role}.json"] = meta_of(document, blob)
+        state.snapshot.signed.version = max(self._versions("snapshot"), default=0)
+        state.timestamp.signed.version = self._last_timestamp(trusted)
+        return state
+
+    def _last_timestamp(self, trusted: Sequence[Root]) -> int:
+        """Its version: devices go on from it when its key stays, and forget it when it goes."""
+        for root in trusted:
+            with suppress(RepositoryError):
+                return self._document("timestamp", Timestamp, root, None).signed.version
+        return 0
+
+    def _newest(self, role: str, delegator: Root | Targets) -> Metadata[Targets] | None:
+        """The highest version that ``delegator``'s key for ``role`` signed."""
+        for version in sorted(self._versions(role), reverse=True):
+            blob = read_bounded(self._path(role, version), MAX_METADATA_BYTES)
+            with suppress(RepositoryError):
+                document = verified(blob, role, Targets, delegator)
+                if document.signed.version == version:
+                    return document
+        return None
+
+    def _versions(self, role: str) -> list[int]:
+        names = (path.name for path in (self.folder / "metadata").glob(f"*.{role}.json"))
+        found = (re.fullmatch(rf"([0-9]+)\.{re.escape(role)}\.json", name) for name in names)
+        return [int(match[1]) for match in found if match]
+
+    def _path(self, role: str, version: int) -> Path:
+        return self.folder / "metadata" / f"{version}.{role}.json"
+
     def _document(
         self, role: str, kind: type[T], delegator: Root | Targets, meta: MetaFile | None
     ) -> Metadata[T]:
@@ -180,6 +265,10 @@ class Repository:
 
     def _commit(self, state: SignedState, roles: Sequence[str], blobs: Mapping[str, bytes]) -> None:
         """Sign ``roles`` and what names them; then write everything, the timestamp last."""
+        self._write(state.root, blobs, self._signed(state, roles))
+
+    def _signed(self, state: SignedState, roles: Sequence[str]) -> dict[str, bytes]:
+        """Name -> bytes in the order of writing: ``roles``, snapshot if any, timestamp."""
         metadata: dict[str, bytes] = {}
         for role in (role for role in roles if role in state.targets):
             document = state.targets[role]
@@ -191,7 +280,7 @@ class Repository:
             metadata[f"{state.snapshot.signed.version}.snapshot.json"] = blob
             state.timestamp.signed.snapshot_meta = meta_of(state.snapshot, blob)
         metadata["timestamp.json"] = self._sign(state.timestamp, "timestamp", state.root.signed)
-        self._write(state.root, blobs, metadata)
+        return metadata
 
     def _write(
         self, root: Metadata[Root], blobs: Mapping[str, bytes], metadata: Mapping[str, bytes]
@@ -201,9 +290,9 @@ class Repository:
             path = self.folder / "targets" / stored_name(TargetFile.from_data(name, blob, HASHES))
             if not _holds(path, blob):
                 write_atomic(path, blob)
-        served_root = self.folder / "metadata" / f"{root.signed.version}.root.json"
-        if not served_root.exists():
-            write_atomic(served_root, root.to_bytes())
+        for version, blob in {root.signed.version: root.to_bytes(), **self.keys.roots}.items():
+            if not self._path("root", version).exists():
+                write_atomic(self._path("root", version), blob)
         for name, blob in metadata.items():
             write_atomic(self.folder / "metadata" / name, blob)
 
@@ -231,6 +320,16 @@ class Repository:
             ) from error
         except OSError as error:
             raise UsageError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+
+def _unheld(state: SignedState) -> list[str]:
+    """Targets, if it has to be signed anew under this root."""
+    top = state.targets["targets"]
+    try:
+        state.root.signed.verify_delegate("targets", top.signed_bytes, top.signatures)
+    except RepositoryError:
+        return ["targets"]
+    return []
 
 
 def _holds(path: Path, blob: bytes) -> bool:
