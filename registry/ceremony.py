@@ -17,6 +17,8 @@ from tuf.api.serialization import DeserializationError
 from compat.errors import UntrustedError, UsageError
 from registry.roles import lifetime
 
+MAX_DRAFT_BYTES = 512_000  # as tuf.ngclient bounds the roots that it fetches
+
 
 def founding_draft(
     root_keys: Sequence[Key], others: Mapping[str, Key], *, threshold: int, now: datetime
@@ -25,12 +27,13 @@ def founding_draft(
 
     Raises:
         UsageError: the threshold cannot be met. Remedy: more keys.
+        UntrustedError: two different keys have one id.
     """
     root = Root(version=1, consistent_snapshot=True)
     for key in root_keys:
-        root.add_key(key, "root")
+        _add(root, key, "root")
     for role, key in others.items():
-        root.add_key(key, role)
+        _add(root, key, role)
     return _drafted(root, "root", threshold, now)
 
 
@@ -57,7 +60,7 @@ def rotation_draft(
             raise UsageError(f"key {keyid[:12]} does not sign for {role}: see kinspace keys status")
         root.revoke_key(keyid, role)
     for key in add:
-        root.add_key(key, role)
+        _add(root, key, role)
     return _drafted(root, role, threshold or root.roles[role].threshold, now)
 
 
@@ -127,6 +130,12 @@ def missing_signatures(draft: Metadata[Root], trusted: Root | None) -> int:
             f"({error}): draft it anew"
         ) from error
     return max(count.first.missing, count.second.missing)
+
+
+def _add(root: Root, key: Key, role: str) -> None:
+    if root.keys.get(key.keyid, key) != key:
+        raise UntrustedError(f"two keys call themselves {key.keyid[:12]}: ask their holders")
+    root.add_key(key, role)
 
 
 def _drafted(root: Root, role: str, threshold: int, now: datetime) -> Metadata[Root]:

@@ -10,6 +10,7 @@ scheme that securesystemslib knows is read (docs/adr/0003).
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
 from getpass import getpass
@@ -176,6 +177,35 @@ class KeyFolder:
             path.chmod(0o600)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_key_name(name: str) -> str:
+    """``name``, if it is fit to name a file.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise UsageError(f"a key cannot be named {name!r}: use lower-case letters and digits")
+    return name
+
+
+def public_file(key: Key) -> bytes:
+    """What others are given of a key: its id and its public part."""
+    return canonical_json({"keyid": key.keyid, **key.to_dict()})
+
+
+def read_public(path: Path) -> Key:
+    """The public key in a file that `public_file` made.
+
+    Raises:
+        UsageError: it is none. Remedy: ask its holder again.
+    """
+    try:
+        tree = json.loads(read_bounded(path, MAX_KEY_BYTES))
+        return Key.from_dict(tree.pop("keyid"), tree)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no public key ({error}): ask its holder again") from error
 
 
 def _passphrase() -> bytes | None:

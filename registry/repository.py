@@ -123,6 +123,12 @@ class Repository:
             return self._load()
 
     @property
+    def root(self) -> Metadata[Root]:
+        """The root that this publisher trusts."""
+        with self._border():
+            return self._root()
+
+    @property
     def trusted_root(self) -> bytes:
         """What a device is given at init: root metadata, to be carried by a channel of trust."""
         with self._border():
