@@ -205,3 +205,23 @@ def test_power_cut_while_a_root_is_installed(small, device, cut_power, power_cut
     assert device.update().changed is False
     small.publish("1.2.0", seed=3)
     assert device.update().version == "1.2.0"
+
+
+def test_a_root_below_the_threshold(small, device, running):
+    """Two of three must sign: one holder who is bribed, or signs twice, changes nothing."""
+    keys = KeyFolder(small.base / "keys")
+    trusted = trusted_root(small)
+    added = [keys.create(name) for name in ("ann", "bob")]
+    draft = rotation_draft(trusted, "root", add=added, remove=[], threshold=2, now=small.now())
+    signers = keys.signers(keys_of(draft.signed, "root"))
+    small.repository.install_root(signed_draft(draft, signers[:2]))
+    assert device.update().changed is False
+    before = running(device)
+    renewal = rotation_draft(draft.signed, "root", add=[], remove=[], now=small.now())
+    path = small.folder / "metadata" / f"{renewal.signed.version}.root.json"
+    path.write_bytes(signed_draft(renewal, [signers[1], signers[1]]).to_bytes())
+    with pytest.raises(UntrustedError):
+        device.update()
+    assert running(device) == before
+    path.write_bytes(signed_draft(renewal, signers[:2]).to_bytes())
+    assert device.update().changed is False
