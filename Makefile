@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup check test demo bench docs lint types arrows clean
+.PHONY: setup check test mutants demo bench docs lint types arrows clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,9 @@ check: lint types arrows
 
 test: setup
 	$(BIN)/python -m pytest
+
+mutants: setup
+	$(BIN)/python -m benchmarks.mutants
 
 demo: setup
 	$(BIN)/kinspace demo

@@ -10,10 +10,10 @@ import typer
 from registry import cli_family
 from registry.cli_adapt import adapt
 from registry.cli_attest import attest
+from registry.cli_ceremony import keys_app
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
-from registry.cli_publish import keys_app
 from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve

@@ -1,14 +1,19 @@
 """Private keys: a folder of mode 0700 apart from the registry, each key found by a signer URI.
 
 ``<role>.pem`` holds an ed25519 key (PKCS#8, encrypted when `PASSPHRASE_ENV` is set), ``keys.json``
-says which URI signs for which key id, ``root.json`` is the root that this publisher itself trusts.
+says which URI signs for which key id, ``root.json`` is the root that this publisher itself trusts,
+``<version>.root.json`` are those before it: a device that slept long walks all of them.
 A key that leaves for a KMS or an HSM changes its line in ``keys.json`` and nothing else: every
 scheme that securesystemslib knows is read (docs/adr/0003).
 """
 
+import itertools
 import json
 import os
+import re
+import sys
 from collections.abc import Iterable
+from getpass import getpass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
@@ -72,16 +76,45 @@ class KeyFolder:
         """
         path = self.folder / f"{name}.pem"
         if not path.exists():
-            pem = Ed25519PrivateKey.generate().private_bytes(
-                Encoding.PEM, PrivateFormat.PKCS8, _encryption()
-            )
-            self._write(path.name, pem)
+            self._write(path.name, _new_pem(_passphrase()))
         public = CryptoSigner(_load_private(path)).public_key
-        uris = self._uris()
-        if public.keyid not in uris:
-            uris[public.keyid] = f"{PemSigner.SCHEME}:{path.name}"
-            self._write("keys.json", canonical_json(uris))
+        self.adopt(public, f"{PemSigner.SCHEME}:{path.name}")
         return public
+
+    def create_next(self, name: str) -> SSlibKey:
+        """A new key in the place of ``name``; the old file stays, for what it signed.
+
+        Raises as `create`.
+        """
+        taken = {path.stem for path in self.folder.glob("*.pem")}
+        free = (f"{name}-{number}" for number in itertools.count(2))
+        return self.create(next(each for each in free if each not in taken))
+
+    def create_encrypted(self, name: str) -> SSlibKey:
+        """A key that a person holds: never written without a passphrase.
+
+        Raises:
+            UsageError: there is a key of that name, or neither `PASSPHRASE_ENV` nor a terminal.
+        """
+        path = self.folder / f"{name}.pem"
+        if path.exists():
+            raise UsageError(f"{path} is a key already: choose another name")
+        passphrase = _passphrase() or _asked(f"new passphrase of {path}: ")
+        if not passphrase:
+            raise UsageError(f"{path} would not be encrypted: set {PASSPHRASE_ENV}")
+        self._write(path.name, _new_pem(passphrase))
+        public = CryptoSigner(_load_private(path, passphrase)).public_key
+        self.adopt(public, f"{PemSigner.SCHEME}:{path.name}")
+        return public
+
+    def adopt(self, key: Key, uri: str) -> None:
+        """Sign for ``key`` by ``uri`` from now on: a file, a KMS, an HSM. Raises as `create`."""
+        uris = self._uris()
+        if key.keyid not in uris:
+            self._write("keys.json", canonical_json({**uris, key.keyid: uri}))
+
+    def holds(self, keyid: str) -> bool:
+        return keyid in self._uris()
 
     def signers(self, keys: Iterable[Key]) -> list[Signer]:
         """Signers for those of ``keys`` that this publisher holds.
@@ -98,7 +131,19 @@ class KeyFolder:
         path = self.folder / "root.json"
         return read_bounded(path, MAX_ROOT_BYTES) if path.exists() else None
 
-    def write_root(self, root: bytes) -> None:
+    @property
+    def roots(self) -> dict[int, bytes]:
+        """Every root that was trusted here, by version; a folder of an earlier day has the last."""
+        names = (path.name.partition(".")[0] for path in self.folder.glob("*.root.json"))
+        return {
+            int(name): read_bounded(self.folder / f"{name}.root.json", MAX_ROOT_BYTES)
+            for name in names
+            if name.isdigit()
+        }
+
+    def write_root(self, version: int, root: bytes) -> None:
+        """Trust ``root`` from now on."""
+        self._write(f"{version}.root.json", root)
         self._write("root.json", root)
 
     def _signer(self, uri: str, key: Key) -> Signer:
@@ -134,18 +179,53 @@ class KeyFolder:
             raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def check_key_name(name: str) -> str:
+    """``name``, if it is fit to name a file.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise UsageError(f"a key cannot be named {name!r}: use lower-case letters and digits")
+    return name
+
+
+def public_file(key: Key) -> bytes:
+    """What others are given of a key: its id and its public part."""
+    return canonical_json({"keyid": key.keyid, **key.to_dict()})
+
+
+def read_public(path: Path) -> Key:
+    """The public key in a file that `public_file` made.
+
+    Raises:
+        UsageError: it is none. Remedy: ask its holder again.
+    """
+    try:
+        tree = json.loads(read_bounded(path, MAX_KEY_BYTES))
+        return Key.from_dict(tree.pop("keyid"), tree)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no public key ({error}): ask its holder again") from error
+
+
 def _passphrase() -> bytes | None:
     return os.environ.get(PASSPHRASE_ENV, "").encode() or None
 
 
-def _encryption() -> KeySerializationEncryption:
-    passphrase = _passphrase()
-    return BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+def _asked(prompt: str) -> bytes | None:
+    """A person's answer; None when there is no person."""
+    return getpass(prompt).encode() if sys.stdin.isatty() else None
 
 
-def _load_private(path: Path) -> PrivateKeyTypes:
+def _new_pem(passphrase: bytes | None) -> bytes:
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def _load_private(path: Path, passphrase: bytes | None = None) -> PrivateKeyTypes:
     pem = read_bounded(path, MAX_KEY_BYTES)
-    passphrase = _passphrase() if b"ENCRYPTED" in pem else None
+    if b"ENCRYPTED" in pem:
+        passphrase = passphrase or _passphrase() or _asked(f"passphrase of {path}: ")
     try:
         return load_pem_private_key(pem, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

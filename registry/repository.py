@@ -12,7 +12,7 @@ whoever can write to the bucket. Why: docs/adr/0003, docs/adr/0010.
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, T, TargetFile, Targets, Timestamp
 
 from compat.errors import ConflictError, RefusedError, UntrustedError, UsageError
+from registry.ceremony import missing_signatures
 from registry.keys import KeyFolder
 from registry.roles import (
     HASHES,
@@ -74,7 +75,7 @@ class Repository:
         with self._border():
             if self.keys.root is None:
                 root = first_root({role: self.keys.create(role) for role in TOP_ROLES})
-                self.keys.write_root(self._sign(root, "root", root.signed))
+                self.keys.write_root(1, self._sign(root, "root", root.signed))
             if self.store.stat(TIMESTAMP):
                 self._load()  # raises when it was signed by other keys
             else:
@@ -89,6 +90,49 @@ class Repository:
             if family not in state.families:
                 state.delegate(family, self.keys.create(family))
                 self._commit(state, ["targets", family], {}, seen=seen)
+
+    def install_root(self, draft: Metadata[Root]) -> None:
+        """Trust and serve a root that its holders have signed; safe to repeat after a crash.
+
+        Snapshot and timestamp are made anew from what the offline keys signed: whatever a thief of
+        the online keys wrote, versions without end included, is left behind (TUF 6.1).
+
+        Raises:
+            UsageError: signatures are missing, or a key that must sign now is not at hand.
+            UntrustedError: another root of this version is trusted already.
+        """
+        with self._border():
+            before = self._root() if self.keys.root is not None else None
+            if missing := missing_signatures(draft, before.signed if before else None):
+                raise UsageError(f"root {draft.signed.version} misses {missing} signatures")
+            served = self.store.stat(TIMESTAMP)
+            state = self._salvaged(draft) if served else first_state(draft)
+            documents, timestamp = self._signed(state, [*_unheld(state), "snapshot"])
+            self.keys.write_root(draft.signed.version, draft.to_bytes())
+            self._write(draft, {}, documents)
+            self._put_timestamp(timestamp, served.version if served else None)
+
+    def rotate_family(self, family: str) -> None:
+        """Let a new key sign for ``family``; what the old one signs is refused from now on."""
+        with self._border():
+            state, seen = self._load()
+            state.family(family)
+            if not self._can_sign(state, "targets"):
+                raise UsageError("only the key of targets lets another key sign: bring it")
+            state.redelegate(family, self.keys.create_next(family))
+            self._commit(state, ["targets", family], {}, seen=seen)
+
+    @property
+    def state(self) -> SignedState:
+        """What is committed, verified; a copy."""
+        with self._border():
+            return self._load()[0]
+
+    @property
+    def root(self) -> Metadata[Root]:
+        """The root that this publisher trusts."""
+        with self._border():
+            return self._root()
 
     @property
     def trusted_root(self) -> bytes:
@@ -163,7 +207,8 @@ class Repository:
             state, seen = self._load()
             stale = [role for role in state.stale(self._now()) if self._can_sign(state, role)]
             if "root" in stale:
-                self.keys.write_root(self._sign(state.root, "root", state.root.signed))
+                blob = self._sign(state.root, "root", state.root.signed)
+                self.keys.write_root(state.root.signed.version, blob)
             roles = [role for role in stale if role not in ("root", "timestamp")]
             self._commit(state, roles, {}, seen=seen)
             return state.expires()
@@ -191,13 +236,60 @@ class Repository:
         state = SignedState(root, {"targets": top, **targets}, snapshot, timestamp)
         return state, stored.version
 
+    def _salvaged(self, root: Metadata[Root]) -> SignedState:
+        """What the offline keys of ``root``, or of one before it, signed last."""
+        past = sorted(self.keys.roots.items(), reverse=True)
+        trusted = [root.signed, *(verified_root(blob).signed for _, blob in past)]
+        tops = (self._newest("targets", each) for each in trusted)
+        top = next((each for each in tops if each), None)
+        if top is None:
+            raise RepositoryError("nothing here is signed by the key of targets")
+        state = first_state(root)
+        state.targets["targets"] = top
+        for family in (top.signed.delegations.roles or {}) if top.signed.delegations else {}:
+            document = self._newest(family, top.signed)
+            if document is None:
+                raise RepositoryError(f"nothing here is signed by the key of {family}")
+            state.targets[family] = document
+        for role, document in state.targets.items():
+            blob = self._read(role, document.signed.version)
+            state.snapshot.signed.meta[f"{role}.json"] = meta_of(document, blob)
+        state.snapshot.signed.version = max(self._versions("snapshot"), default=0)
+        state.timestamp.signed.version = self._last_timestamp(trusted)
+        return state
+
+    def _last_timestamp(self, trusted: Sequence[Root]) -> int:
+        """Its version: devices go on from it when its key stays, and forget it when it goes."""
+        blob = self.store.get(TIMESTAMP, max_bytes=MAX_METADATA_BYTES).blob
+        for root in trusted:
+            with suppress(RepositoryError):
+                return verified(blob, "timestamp", Timestamp, root).signed.version
+        return 0
+
+    def _newest(self, role: str, delegator: Root | Targets) -> Metadata[Targets] | None:
+        """The highest version that ``delegator``'s key for ``role`` signed."""
+        for version in sorted(self._versions(role), reverse=True):
+            with suppress(RepositoryError):
+                document = verified(self._read(role, version), role, Targets, delegator)
+                if document.signed.version == version:
+                    return document
+        return None
+
+    def _versions(self, role: str) -> list[int]:
+        pattern = re.compile(rf"metadata/([0-9]+)\.{re.escape(role)}\.json")
+        found = (pattern.fullmatch(name) for name in self.store.list("metadata/"))
+        return [int(match[1]) for match in found if match]
+
+    def _read(self, role: str, version: int) -> bytes:
+        name = f"metadata/{version}.{role}.json"
+        return self.store.get(name, max_bytes=MAX_METADATA_BYTES).blob
+
     def _document(
         self, role: str, kind: type[T], delegator: Root | Targets, meta: MetaFile | None
     ) -> Metadata[T]:
         if meta is None:
             raise RepositoryError(f"the snapshot does not list {role}")
-        name = f"metadata/{meta.version}.{role}.json"
-        blob = self.store.get(name, max_bytes=MAX_METADATA_BYTES).blob
+        blob = self._read(role, meta.version)
         meta.verify_length_and_hashes(blob)
         return verified(blob, role, kind, delegator)
 
@@ -213,6 +305,12 @@ class Repository:
 
         The order is the crash safety: see the top of this module.
         """
+        documents, timestamp = self._signed(state, roles)
+        self._write(state.root, blobs, documents)
+        self._put_timestamp(timestamp, seen)
+
+    def _signed(self, state: SignedState, roles: Sequence[str]) -> tuple[dict[str, bytes], bytes]:
+        """Name -> bytes of ``roles`` and, if any, the snapshot; and the timestamp."""
         documents: dict[str, bytes] = {}
         taken = self.store.list("metadata/")
         for role in (role for role in roles if role in state.targets):
@@ -224,12 +322,21 @@ class Repository:
             name, blob = self._sign_free(state.snapshot, "snapshot", state.root.signed, taken)
             documents[name] = blob
             state.timestamp.signed.snapshot_meta = meta_of(state.snapshot, blob)
-        timestamp = self._sign(state.timestamp, "timestamp", state.root.signed)
+        return documents, self._sign(state.timestamp, "timestamp", state.root.signed)
+
+    def _write(
+        self, root: Metadata[Root], blobs: Mapping[str, bytes], documents: Mapping[str, bytes]
+    ) -> None:
+        """All but the timestamp: nothing of it is named by what is served."""
         for name, blob in blobs.items():
             self._put_target(stored_name(TargetFile.from_data(name, blob, HASHES)), blob)
-        self._put_root(state.root)
+        for version, blob in {root.signed.version: root.to_bytes(), **self.keys.roots}.items():
+            self._put_root(version, blob)
         for name, blob in documents.items():
             self.store.put_new(name, blob)
+
+    def _put_timestamp(self, timestamp: bytes, seen: str | None) -> None:
+        """The commit: over ``seen``, or as the first one."""
         if seen is None:
             self.store.put_new(TIMESTAMP, timestamp)
         else:
@@ -245,10 +352,10 @@ class Repository:
                 raise
             self.store.replace(f"targets/{name}", blob, expected=spoilt.version)
 
-    def _put_root(self, root: Metadata[Root]) -> None:
-        name = f"metadata/{root.signed.version}.root.json"
+    def _put_root(self, version: int, root: bytes) -> None:
+        name = f"metadata/{version}.root.json"
         try:
-            self.store.put_new(name, root.to_bytes())
+            self.store.put_new(name, root)
         except ConflictError as error:  # no number can be skipped: devices fetch root after root
             raise UntrustedError(
                 f"{self.store} holds another {name} than {self.keys.folder}: publish with the keys "
@@ -284,3 +391,13 @@ class Repository:
                 f"{self.store} does not hold what {self.keys.folder} signed ({error}): "
                 "restore it from your backup before publishing"
             ) from error
+
+
+def _unheld(state: SignedState) -> list[str]:
+    """Targets, if it has to be signed anew under this root."""
+    top = state.targets["targets"]
+    try:
+        state.root.signed.verify_delegate("targets", top.signed_bytes, top.signatures)
+    except RepositoryError:
+        return ["targets"]
+    return []

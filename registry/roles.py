@@ -91,6 +91,13 @@ class SignedState:
         top.add_key(key, family)
         self.targets[family] = _unsigned(Targets())
 
+    def redelegate(self, family: str, key: Key) -> None:
+        """Let ``key`` sign for ``family`` from now on, and none of those that did."""
+        top = self.targets["targets"].signed
+        for old in keys_of(top, family):
+            top.revoke_key(old.keyid, family)
+        top.add_key(key, family)
+
 
 def first_root(keys: Mapping[str, Key]) -> Metadata[Root]:
     """A root, not yet signed, in which ``keys`` sign for `TOP_ROLES`."""
