@@ -3,7 +3,7 @@
     python -m benchmarks.lqf
 
 Two tasks of six classes (`benchmarks.lqf_tasks`) on the starter network kin-s, 24 images a class or
-1, 5, 10 of them; some four minutes on one core. Writes benchmarks/results/lqf.json and lqf.md:
+1, 5, 10 of them; some two minutes of one core. Writes benchmarks/results/lqf.json and lqf.md:
 error on 240 images of unseen things, leave-one-out influence against retraining, and the distance
 of unlearning a class from retraining without it.
 """

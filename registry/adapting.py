@@ -36,6 +36,7 @@ from server_models.lqf.adaptation import (
 )
 from server_models.lqf.fit import Fit
 from server_models.pixels import decode_all
+from server_models.run_folder import RunFolder
 
 INFLUENTIAL = 10
 
@@ -96,11 +97,17 @@ def adapt_member(
         unlearning_ratio=ratio,
         fitted=problem.move(found),
     )
-    save_weights(family.folder(name).weights, problem.net, {"adapted_from": member})
-    write_adaptation(family.folder(name), record, found.duals)
+    _store(family.folder(name), problem, record, found)
     section = workspace.root / "adapted" / f"{name}.toml"
     write_atomic(section, member_toml(adapted).encode())
     return Adapted(adapted, section, record, tuple((examples[row], by) for row, by in moved))
+
+
+def _store(folder: RunFolder, problem: Problem, record: Adaptation, found: Fit) -> None:
+    """The weights last: cut off anywhere, none lie beside a record that is not theirs."""
+    folder.weights.unlink(missing_ok=True)
+    write_adaptation(folder, record, found.duals)
+    save_weights(folder.weights, problem.net, {"adapted_from": record.member})
 
 
 def _member(config: FamilyConfig, member: str) -> MemberConfig:

@@ -133,7 +133,7 @@ def unlearning_ratio(before: Fit, unlearned: Fit, retrained: Fit) -> float:
 
 
 def write_adaptation(folder: RunFolder, adaptation: Adaptation, duals: Tensor) -> None:
-    """The duals first: a record never speaks of rows that are not there."""
+    """Each atomically; what was cut off between the two is told by its number of rows."""
     write_array(folder.path / "duals.npy", duals.numpy())
     write_atomic(record_of(folder), canonical_json(adaptation.model_dump(mode="json")))
 
@@ -151,7 +151,10 @@ def read_adaptation(folder: RunFolder) -> tuple[Adaptation, Tensor] | None:
         record = Adaptation.model_validate_json(read_bounded(file, MAX_RECORD_BYTES))
     except ValidationError as error:
         raise CorruptError(f"{file} is damaged: remove {folder.path}, then adapt again") from error
-    return record, torch.from_numpy(read_array(folder.path / "duals.npy"))
+    duals = torch.from_numpy(read_array(folder.path / "duals.npy"))
+    if len(duals) != len(record.examples):
+        raise CorruptError(f"{file} is not of its duals: remove {folder.path}, then adapt again")
+    return record, duals
 
 
 def record_of(folder: RunFolder) -> Path:

@@ -167,3 +167,14 @@ def test_a_damaged_record_is_named_with_its_cure(root: Path) -> None:
     assert found.exit_code == 4
     assert "then adapt again" in found.stderr
     assert record.read_text() == "{}"
+
+
+def test_duals_of_another_solution_are_refused(root: Path) -> None:
+    assert adapt(root).exit_code == 0
+    folder = root / "run/models/edge-adapted"
+    np.save(folder / "duals.npy", np.load(folder / "duals.npy")[:-1])
+    before = files_of(root / "run")
+    found = adapt(root)
+    assert found.exit_code == 4
+    assert "then adapt again" in found.stderr
+    assert files_of(root / "run") == before

@@ -1,0 +1,22 @@
+"""A member written as TOML is the same member when it is read."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import registry
+from registry.member_toml import member_toml
+from server_models.config import MemberConfig, read_family
+from server_models.edge_net import SPECS
+
+DEMO = read_family(Path(registry.__file__).parent / "demo.toml").members
+OWN = MemberConfig.model_validate(
+    {**DEMO[0].model_dump(), "backbone": SPECS["kin-s"].model_dump(), "start": "nothing"}
+)
+
+
+@pytest.mark.parametrize("member", [*DEMO, OWN], ids=["cloud's", "starter", "own"])
+def test_a_section_reads_as_the_member_it_was(member: MemberConfig) -> None:
+    [section] = tomllib.loads(member_toml(member))["members"]
+    assert MemberConfig.model_validate(section) == member
