@@ -3,7 +3,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup check test mutants demo bench docs lint types arrows clean
+.PHONY: setup check test mutants demo bench docs lint types arrows clean \
+	planted-faults false-alarms measure-speed
 
 setup: $(STAMP)
 
@@ -43,6 +44,15 @@ demo: setup
 
 bench: setup
 	@echo "see benchmarks/README.md: each table has its own command"
+
+planted-faults: setup  # on a finished `make demo`
+	$(BIN)/python -m benchmarks.planted_faults
+
+false-alarms: setup
+	$(BIN)/python -m benchmarks.false_alarms
+
+measure-speed: setup
+	$(BIN)/python -m benchmarks.measure_speed
 
 docs: setup
 	$(BIN)/python -m compat.report_schema > docs/schema/report-1.json
