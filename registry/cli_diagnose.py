@@ -34,6 +34,9 @@ def diagnose(
         Path | None, typer.Option(help="gallery folder: compare its rows with re-embedding")
     ] = None,
     out: Out = None,
+    into_report: Annotated[
+        bool, typer.Option("--into-report", help="also put what is found into the report")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the stage where a difference enters: of the artifacts, or of an app's own numbers."""
@@ -66,6 +69,10 @@ def diagnose(
                 suspect=suspect,
                 stage=stage,
             )
+    if into_report:
+        from registry.report_files import attach_diagnosis
+
+        attach_diagnosis(workspace, found)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         return

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from compat.diagnosis_section import DiagnosisSection
 from compat.errors import CorruptError, UsageError
 from compat.files import read_bounded, write_atomic
 from compat.flip_strips import MAX_STRIPS_BYTES, FlipStrips
@@ -24,6 +25,16 @@ def write_report(workspace: Workspace, report: Report, flips: FlipStrips | None 
     write_atomic(workspace.report_markdown, summary.encode())
     if flips:
         write_atomic(workspace.flip_strips, flips.to_bytes())
+
+
+def attach_diagnosis(workspace: Workspace, section: DiagnosisSection) -> None:
+    """Put what a diagnosis found into the workspace's report, in place of any before.
+
+    Raises:
+        UsageError: there is no report that this version reads. Remedy: ``kinspace verify``.
+    """
+    report = report_at(workspace.report_json)
+    write_report(workspace, report.model_copy(update={"diagnosis": section}))
 
 
 def kept_flips(workspace: Workspace, report: Report) -> FlipStrips | None:
