@@ -47,7 +47,7 @@ class Count:
         return bool(low <= self.seen <= high)
 
 
-def test_set(rng: np.random.Generator, loss: float) -> tuple[Values, Values, list[int]]:
+def drawn_set(rng: np.random.Generator, loss: float) -> tuple[Values, Values, list[int]]:
     """hit_rate of two models on the same queries: (Q,), (Q,), class of each query.
 
     A class has a difficulty that both models share and a leaning towards one of them, so queries
@@ -69,7 +69,7 @@ def alarms(loss: float, seed: int) -> tuple[Count, float]:
     """How often the interval excludes 0, and the power expected on average."""
     seen, powers = 0, []
     for turn in track(range(COMPARISONS), f"loss {loss:g}", console=STDERR, transient=True):
-        a, b, clusters = test_set(np.random.default_rng((seed, turn)), loss)
+        a, b, clusters = drawn_set(np.random.default_rng((seed, turn)), loss)
         interval = paired_difference_interval(b, a, clusters)
         seen += interval.high < 0 or interval.low > 0
         powers.append(power_at(loss, smallest_resolvable_difference(b, a, clusters, power=POWER)))

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from benchmarks.false_alarms import draw, rate_row
+from benchmarks.false_alarms import Count, drawn_set
 from benchmarks.faulty_models import NoAntialias, SwappedChannels, edited
 from benchmarks.tables import publish_table
 from compat.preprocess import Preprocess
@@ -50,15 +50,14 @@ def test_an_edit_changes_the_last_layer_alone():
 
 
 def test_a_planted_loss_is_what_it_says():
-    lost = [draw(seed, 40, loss=0.05) for seed in range(20)]
-    whole = [draw(seed, 40) for seed in range(20)]
-    gap = np.mean([a.ours.mean() - b.ours.mean() for a, b in zip(lost, whole, strict=True)])
-    assert gap == pytest.approx(-0.05, abs=0.015)
+    sets = [drawn_set(np.random.default_rng(seed), 0.05) for seed in range(40)]
+    gap = np.mean([b.mean() - a.mean() for a, b, _ in sets])
+    assert gap == pytest.approx(-0.05, abs=0.004)
 
 
 def test_a_rate_far_from_what_was_announced_disagrees():
-    assert rate_row("x", 3, 50, 0.05)["agrees"]
-    assert not rate_row("x", 15, 50, 0.05)["agrees"]
+    assert Count(3, 50, 0.05).within_chance
+    assert not Count(15, 50, 0.05).within_chance
 
 
 def test_a_table_is_the_same_for_people_and_machines(tmp_path):
