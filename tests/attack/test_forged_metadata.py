@@ -294,7 +294,7 @@ def test_the_publisher_does_not_believe_a_served_root(small, device):
     thief.create()
     thief.add_family("furniture")
     shutil.rmtree(small.folder)
-    shutil.copytree(thief.folder, small.folder)
+    shutil.copytree(thief.store.folder, small.folder)
     before = {path: path.read_bytes() for path in small.files()}
     with pytest.raises(UntrustedError):
         small.repository.refresh()
