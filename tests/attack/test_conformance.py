@@ -273,6 +273,36 @@ def test_attack_rollback(fresh, repo, role):
     assert fresh.version(role) == before
 
 
+def test_attack_rollback_of_a_timestamp_alone(fresh, repo):
+    """The old one names the same snapshot, so nothing but its own version gives it away."""
+    repo.publish("timestamp")
+    assert fresh.refresh() == 0
+    repo.serve_again("timestamp", 0)
+    assert fresh.refresh() == 1
+    assert fresh.version("timestamp") == 2
+
+
+def test_attack_rollback_of_a_snapshot_alone(fresh, repo):
+    """A new timestamp names an old snapshot that lists the same versions of every role."""
+    repo.publish("snapshot", "timestamp")
+    assert fresh.refresh() == 0
+    repo.signed("timestamp").snapshot_meta.version = 1
+    repo.publish("timestamp")
+    assert fresh.refresh() == 1
+    assert fresh.version("snapshot") == 2
+
+
+def test_attack_the_whole_registry_of_a_stranger(fresh, repo):
+    """A root that the one before did not sign, and everything that it vouches for."""
+    stranger = Simulator()
+    stranger.publish("root")
+    stranger.publish_all("targets")
+    first = repo.published["root"][0]
+    repo.published = {**stranger.published, "root": [first, *stranger.published["root"][1:]]}
+    assert fresh.refresh() == 1
+    assert fresh.version("root") == 1
+
+
 def test_attack_a_timestamp_changed_without_a_new_version(fresh, repo):
     repo.signed("timestamp").snapshot_meta.version = 100
     repo.publish("timestamp", bump=False)
