@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from measured import RETRIEVAL, measured
 from PIL import Image
 
 from compat.embedding import Embedder, unit_rows
@@ -23,20 +24,11 @@ from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
 from compat.policy import Policy
 from compat.preprocess import Floats, Preprocess
 from compat.report import (
-    ArtifactEvidence,
     CloudEvidence,
-    Differences,
-    EmbeddingError,
     Evidence,
-    Flips,
-    Parity,
     Report,
-    Resolvable,
-    Retrieval,
     Timing,
-    Verdict,
 )
-from compat.report_parts import Estimate
 from compat.space import EmbeddingSpace
 from edge.device import Device
 from registry.keys import KeyFolder
@@ -46,24 +38,6 @@ from registry.repository import Repository, utc_now
 RECIPE = Preprocess(size_px=8)
 DIM = 4
 FORMATS = (("onnxruntime", "int8"), ("onnxruntime", "fp32"), ("litert", "fp32"))
-SOME = Estimate(value=0.9, low=0.8, high=1.0, counted=10, skipped=0)
-RETRIEVAL = Retrieval(
-    hit_rate_at_1=SOME,
-    hit_rate_at_10=SOME,
-    map=SOME,
-    recall_at_10=SOME,
-    r_precision=SOME,
-    map_at_r=SOME,
-)
-MEASURED = {
-    "rank_biased_overlap": SOME,
-    "acceptance": None,
-    "embedding_error": EmbeddingError(margin_normalised=SOME, centred=SOME),
-    "resolvable": Resolvable(hit_rate_at_1=0.01, hit_rate_at_10=0.01, map=0.01),
-    "cross_above_self_p": 0.01,
-    "amortised_macs": 1e6,
-}
-DIFFERENCES = Differences(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
 
 
 @dataclass(frozen=True)
@@ -143,27 +117,6 @@ def member(name: str, seed: int, blobs: dict[str, bytes]) -> Member:
     )
 
 
-def evidence(member: Member, artifact: Artifact) -> ArtifactEvidence:
-    return ArtifactEvidence(
-        member=member.name,
-        runtime=artifact.runtime,
-        precision=artifact.precision,
-        digest=artifact.digest,
-        size_bytes=artifact.size_bytes,
-        macs=member.macs,
-        params=member.params,
-        parity=Parity(cosine_min=1, cosine_mean=1, centred_cosine_mean=1),
-        self_test=RETRIEVAL,
-        cross_test=RETRIEVAL,
-        cross_minus_self=DIFFERENCES,
-        cross_minus_paragon=DIFFERENCES,
-        overlap_at_10=SOME,
-        flips=Flips(flips=0, positive_flips=0, negative_flip_rate=SOME, relative_nfr=None),
-        **MEASURED,
-        verdict=Verdict(compatible=True, admitted=True, reasons=()),
-    )
-
-
 @lru_cache
 def candidate(version: str, *, family: str = "furniture", seed: int = 0) -> Candidate:
     """A whole candidate release; another ``seed`` is other weights of the same sizes."""
@@ -191,7 +144,9 @@ def candidate(version: str, *, family: str = "furniture", seed: int = 0) -> Cand
             params=768,
             paragon=RETRIEVAL,
         ),
-        artifacts=tuple(evidence(each, one) for each in members for one in each.artifacts),
+        artifacts=tuple(
+            measured(one, each.name, macs=each.macs) for each in members for one in each.artifacts
+        ),
         policy=Policy(),
         timing=Timing(machine="a test", artifacts=()),
     )

@@ -3,23 +3,16 @@
 Each test: a good path first, then the change or the attack, then what the client must believe now.
 """
 
-import importlib.util
 import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from simulator import Simulator, served
 from tuf.api.metadata import Metadata
 
 from edge import conformance
-
-_SPEC = importlib.util.spec_from_file_location(
-    "simulator", Path(__file__).with_name("simulator.py")
-)
-simulator_module = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(simulator_module)
-Simulator, served = simulator_module.Simulator, simulator_module.served
 
 
 class Client:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measured import RETRIEVAL, measured
 
 from compat.errors import (
     ConflictError,
@@ -20,20 +21,11 @@ from compat.manifest import Artifact, Blob, Channel, Member, Model, ReleaseManif
 from compat.policy import Policy
 from compat.preprocess import Preprocess
 from compat.report import (
-    ArtifactEvidence,
     CloudEvidence,
-    Differences,
-    EmbeddingError,
     Evidence,
-    Flips,
-    Parity,
     Report,
-    Resolvable,
-    Retrieval,
     Timing,
-    Verdict,
 )
-from compat.report_parts import Estimate
 from compat.space import EmbeddingSpace
 from registry.keys import KeyFolder
 from registry.publish import Candidate, assemble, check_follows, publish
@@ -43,24 +35,6 @@ from registry.storage.port import Store, Stored
 
 SPACE = EmbeddingSpace(family="furniture", generation=1, dim=4)
 RECIPE = Preprocess(size_px=8)
-SOME = Estimate(value=0.9, low=0.8, high=1.0, counted=10, skipped=0)
-RETRIEVAL = Retrieval(
-    hit_rate_at_1=SOME,
-    hit_rate_at_10=SOME,
-    map=SOME,
-    recall_at_10=SOME,
-    r_precision=SOME,
-    map_at_r=SOME,
-)
-MEASURED = {
-    "rank_biased_overlap": SOME,
-    "acceptance": None,
-    "embedding_error": EmbeddingError(margin_normalised=SOME, centred=SOME),
-    "resolvable": Resolvable(hit_rate_at_1=0.01, hit_rate_at_10=0.01, map=0.01),
-    "cross_above_self_p": 0.01,
-    "amortised_macs": 1e6,
-}
-DIFFERENCES = Differences(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -81,32 +55,11 @@ def model(name: str, *artifacts: Artifact, golden: bytes | None = None) -> Model
     return Member(golden=Blob(digest=digest_of(golden), size_bytes=len(golden)), **fields)
 
 
-def evidence(member: str, of: Artifact, reasons: tuple[str, ...]) -> ArtifactEvidence:
-    return ArtifactEvidence(
-        member=member,
-        runtime=of.runtime,
-        precision=of.precision,
-        digest=of.digest,
-        size_bytes=of.size_bytes,
-        macs=9,
-        params=9,
-        parity=Parity(cosine_min=1, cosine_mean=1, centred_cosine_mean=1),
-        self_test=RETRIEVAL,
-        cross_test=RETRIEVAL,
-        cross_minus_self=DIFFERENCES,
-        cross_minus_paragon=DIFFERENCES,
-        overlap_at_10=SOME,
-        flips=Flips(flips=0, positive_flips=0, negative_flip_rate=SOME, relative_nfr=None),
-        **MEASURED,
-        verdict=Verdict(compatible=not reasons, admitted=not reasons, reasons=reasons),
-    )
-
-
 def candidate(
     version: str = "1.0.0", *, refused: frozenset[str] = frozenset(), salt: str = ""
 ) -> Candidate:
     """Members a and b with three artifacts each; those of ``refused`` ("a fp32") fail the gate."""
-    blobs, members, measured = {}, [], []
+    blobs, members, judged = {}, [], []
     for name in ("a", "b"):
         files = {each: f"{name} {each} {salt}".encode() for each in PRECISIONS}
         artifacts = tuple(artifact(blob, precision) for precision, blob in files.items())
@@ -116,7 +69,7 @@ def candidate(
         blobs |= {digest_of(blob): blob for blob in (*files.values(), golden)}
         for each in artifacts:
             words = ("it finds too little",) if f"{name} {each.precision}" in refused else ()
-            measured.append(evidence(name, each, words))
+            judged.append(measured(each, name, reasons=words))
     cloud = f"cloud {salt}".encode()
     blobs[digest_of(cloud)] = cloud
     report = Report(
@@ -131,7 +84,7 @@ def candidate(
             params=9,
             paragon=RETRIEVAL,
         ),
-        artifacts=tuple(measured),
+        artifacts=tuple(judged),
         policy=Policy(),
         timing=Timing(machine="a test", artifacts=()),
     )

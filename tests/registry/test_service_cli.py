@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import typer
+from measured import RETRIEVAL, measured
 from moto.server import ThreadedMotoServer
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -27,20 +28,11 @@ from compat.manifest import Artifact, Blob, Member, Model
 from compat.policy import Policy
 from compat.preprocess import Preprocess
 from compat.report import (
-    ArtifactEvidence,
     CloudEvidence,
-    Differences,
-    EmbeddingError,
     Evidence,
-    Flips,
-    Parity,
     Report,
-    Resolvable,
-    Retrieval,
     Timing,
-    Verdict,
 )
-from compat.report_parts import Estimate
 from compat.space import EmbeddingSpace
 from edge.device import Device
 from edge.embedder import open_embedder
@@ -55,24 +47,6 @@ from registry.storage.address import open_store
 
 SPACE = EmbeddingSpace(family="tiles", generation=1, dim=4)
 RECIPE = Preprocess(size_px=8)
-SOME = Estimate(value=0.9, low=0.8, high=1.0, counted=10, skipped=0)
-RETRIEVAL = Retrieval(
-    hit_rate_at_1=SOME,
-    hit_rate_at_10=SOME,
-    map=SOME,
-    recall_at_10=SOME,
-    r_precision=SOME,
-    map_at_r=SOME,
-)
-MEASURED = {
-    "rank_biased_overlap": SOME,
-    "acceptance": None,
-    "embedding_error": EmbeddingError(margin_normalised=SOME, centred=SOME),
-    "resolvable": Resolvable(hit_rate_at_1=0.01, hit_rate_at_10=0.01, map=0.01),
-    "cross_above_self_p": 0.01,
-    "amortised_macs": 1e6,
-}
-DIFFERENCES = Differences(hit_rate_at_1=SOME, hit_rate_at_10=SOME, map=SOME)
 COLOURS = {
     "red": (220, 30, 30),
     "green": (30, 200, 40),
@@ -118,28 +92,12 @@ def named(blob: bytes) -> Artifact:
 
 def report_of(cloud: Artifact, member: Artifact) -> bytes:
     sizes = {"size_bytes": member.size_bytes, "macs": 9, "params": 9}
-    measured = ArtifactEvidence(
-        member="small",
-        runtime="onnxruntime",
-        precision="fp32",
-        digest=member.digest,
-        parity=Parity(cosine_min=1, cosine_mean=1, centred_cosine_mean=1),
-        self_test=RETRIEVAL,
-        cross_test=RETRIEVAL,
-        cross_minus_self=DIFFERENCES,
-        cross_minus_paragon=DIFFERENCES,
-        overlap_at_10=SOME,
-        flips=Flips(flips=0, positive_flips=0, negative_flip_rate=SOME, relative_nfr=None),
-        **MEASURED,
-        verdict=Verdict(compatible=True, admitted=True, reasons=()),
-        **sizes,
-    )
     return Report(
         family=SPACE.family,
         space=SPACE,
         evidence=Evidence(dataset_digest="d" * 64, split="test", queries=9, gallery=9, classes=9),
         cloud=CloudEvidence(name="large", digest=cloud.digest, paragon=RETRIEVAL, **sizes),
-        artifacts=(measured,),
+        artifacts=(measured(member, "small"),),
         policy=Policy(),
         timing=Timing(machine="m", artifacts=()),
     ).to_bytes()
