@@ -28,6 +28,7 @@ REQUIRED = ("path", "label", "split", "role")
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mpo")
 )
+UNLABELLED = "unlabelled"
 TEST_SHARE = 0.3  # of the classes of a folder per class; whole classes, so that tests are unseen
 
 
@@ -90,6 +91,27 @@ def read_dataset(path: Path) -> Dataset:
         raise DataError(f"{path} is neither a folder nor a .csv or .parquet manifest")
     check_disjoint(dataset)
     return dataset
+
+
+def read_unlabelled(path: Path) -> Dataset:
+    """Images to learn from without a label: every one below a folder, or the rows of a CSV.
+
+    Of a CSV only the column ``path`` is read. The images count as queries of the training split.
+
+    Raises:
+        DataError: there is no image, or a row names none.
+    """
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+        names, listing = [f.relative_to(path).as_posix() for f in files], path / "listing"
+    elif path.suffix == ".csv":
+        names, listing = [row.get("path") or "" for row in _csv_rows(path)], path
+    else:
+        raise DataError(f"{path} is neither a folder of images nor a .csv with a column 'path'")
+    if not names:
+        raise DataError(f"{path} holds no image of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    fixed = {"label": UNLABELLED, "split": "train", "role": "query"}
+    return _from_rows(({**fixed, "path": name} for name in names), listing)
 
 
 def check_disjoint(dataset: Dataset) -> None:

@@ -27,13 +27,19 @@ def family_of(config: FamilyConfig, workspace: Workspace) -> Family:
 
 def train(config: FamilyConfig, workspace: Workspace) -> None:
     """The cloud model, then each member in its space. Killed anywhere, it goes on from there."""
+    train_cloud(config, workspace)
     family = family_of(config, workspace)
-    workspace.once(f"train-{config.cloud.name}", cloud_inputs(family), family.train_cloud)
     for member in config.members:
         if adapted_from(family, member):
             continue
         inputs = member_inputs(family, member)
         workspace.once(f"train-{member.name}", inputs, partial(family.train_member, member))
+
+
+def train_cloud(config: FamilyConfig, workspace: Workspace) -> None:
+    """The cloud model alone."""
+    family = family_of(config, workspace)
+    workspace.once(f"train-{config.cloud.name}", cloud_inputs(family), family.train_cloud)
 
 
 def export(config: FamilyConfig, workspace: Workspace) -> None:
@@ -61,6 +67,8 @@ def cloud_inputs(family: Family) -> object:
 def member_inputs(family: Family, member: MemberConfig) -> object:
     """All that decides a member: its own section and everything that decides the cloud model."""
     inputs = {"cloud": cloud_inputs(family), "member": member.model_dump(mode="json")}
+    if family.unlabelled.images:
+        inputs["unlabelled"] = family.unlabelled.digest
     record = adapted_from(family, member)
     return {**inputs, "adaptation": record.model_dump(mode="json")} if record else inputs
 
@@ -99,7 +107,7 @@ def _export_cloud(family: Family, workspace: Workspace) -> None:
 def _export_member(family: Family, member: MemberConfig, workspace: Workspace) -> None:
     net, recipe = family.member(member), member.preprocess
     folder = CandidateFolder(workspace.artifacts / member.name)
-    calibration = _calibration(family, member)
+    calibration = calibration_images(family, member)
     with Progress(transient=True, console=STDERR) as bar:
         shown = bar.add_task(f"export {member.name}")
 
@@ -121,7 +129,7 @@ def _export_member(family: Family, member: MemberConfig, workspace: Workspace) -
     )
 
 
-def _calibration(family: Family, member: MemberConfig) -> Floats:
+def calibration_images(family: Family, member: MemberConfig) -> Floats:
     """Real images of the training split, both roles: (N, S, S, 3) float32 normalised."""
     images = family.dataset.of("train")
     rng = np.random.default_rng(family.config.seed)

@@ -41,6 +41,7 @@ class _Section(BaseModel):
 
 class DataConfig(_Section):
     path: Path  # a folder per class, a manifest.csv or a .parquet; relative to the TOML
+    unlabelled: Path | None = None  # a folder of images, or a CSV with a column `path`: members too
     on_bad_image: Literal["stop", "skip"] = "stop"
 
 
@@ -176,7 +177,6 @@ def read_family(path: Path) -> FamilyConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
-    data = family.data.model_copy(
-        update={"path": (path.parent / family.data.path.expanduser()).resolve()}
-    )
-    return family.model_copy(update={"data": data})
+    named = {key: getattr(family.data, key) for key in ("path", "unlabelled")}
+    found = {key: (path.parent / p.expanduser()).resolve() for key, p in named.items() if p}
+    return family.model_copy(update={"data": family.data.model_copy(update=found)})

@@ -10,12 +10,12 @@ from rich.progress import track
 from torch import nn
 
 from compat.arrays import read_array, write_array
-from compat.dataset import Dataset, read_dataset
+from compat.dataset import Dataset, read_dataset, read_unlabelled
 from compat.embedding import unit_rows
-from compat.files import write_atomic
+from compat.files import digest_of, read_bounded, write_atomic
 from compat.preprocess import Floats, Pixels, Preprocess
 from compat.terminal import STDERR
-from server_models.checkpoint import load_weights, read_weights
+from server_models.checkpoint import MAX_CHECKPOINT_BYTES, load_weights, read_weights
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.edge_net import EdgeNet
 from server_models.heads import NormalisedHead
@@ -27,6 +27,7 @@ from server_models.train_cloud import TrainedCloud, train_cloud
 from server_models.train_edge import train_edge
 
 EMBED_BATCH = 64
+CHUNK = 4096  # images decoded at a time, so that a large pool fits into memory
 
 
 def embed_all(net: nn.Module, recipe: Preprocess, pixels: Pixels, *, title: str = "") -> Floats:
@@ -66,6 +67,19 @@ class Family:
         write_atomic(self.runs / "left_out.txt", "".join(f"{why}\n" for why in refused).encode())
         return dataset
 
+    @cached_property
+    def unlabelled(self) -> Dataset:
+        """Images that the members see beside the set; none of them counts in any measure."""
+        path = self.config.data.unlabelled
+        return read_unlabelled(path) if path else Dataset(())
+
+    @property
+    def data_digest(self) -> str:
+        """Of all images that a member learns from."""
+        if not self.unlabelled.images:
+            return self.dataset.digest
+        return digest_of(f"{self.dataset.digest} {self.unlabelled.digest}".encode())
+
     def folder(self, model: str) -> RunFolder:
         return RunFolder(self.runs / model)
 
@@ -82,15 +96,15 @@ class Family:
 
     def train_member(self, member: MemberConfig) -> None:
         """Train one query model against what the frozen gallery model says."""
-        images = self.dataset.of("train")
+        images = self.dataset.of("train") + self.unlabelled.images
         decoded = decode_all(images, member.preprocess, title=f"decode for {member.name}")
         train_edge(
             self.config,
             member,
             decoded,
             self.cloud(),
-            anchors=self.anchors(),
-            data_digest=self.dataset.digest,
+            anchors=np.concatenate([self.anchors(), self.unlabelled_anchors()]),
+            data_digest=self.data_digest,
             folder=self.folder(member.name),
         )
 
@@ -113,6 +127,28 @@ class Family:
         net = build(member, self.config.dim)
         load_weights(self.folder(member.name).weights, net)
         return net.eval()
+
+    def unlabelled_anchors(self) -> Floats:
+        """(Nu, D): the same of the images without a label; embedded once."""
+        cloud = self.config.cloud
+        if not self.unlabelled.images:
+            return np.empty((0, self.config.dim), dtype=np.float32)
+        weights = digest_of(read_bounded(self.folder(cloud.name).weights, MAX_CHECKPOINT_BYTES))
+        key = digest_of(f"{weights} {self.unlabelled.digest}".encode())[:16]
+        kept = self._anchors.with_name(f"anchors-{key}.npy")
+        if not kept.exists():
+            images, recipe = self.unlabelled.images, cloud.preprocess
+            rows = [
+                embed_all(
+                    self.cloud().net,
+                    recipe,
+                    decode_all(images[start : start + CHUNK], recipe, title="decode").pixels,
+                    title=f"cache unlabelled anchors {start} of {len(images)}",
+                )
+                for start in range(0, len(images), CHUNK)
+            ]
+            write_array(kept, np.concatenate(rows))
+        return read_array(kept)
 
     @property
     def _anchors(self) -> Path:

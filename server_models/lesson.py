@@ -49,7 +49,9 @@ class Lesson:
     gallery: Gallery
     targets: Tensor  # (N,) int64
     aims: Tensor  # (N, D)
-    queries: Rows  # (Nq,) which images a phone could have taken: all that the model learns on
+    seen: Tensor  # (N, D) what the gallery model says of each
+    queries: Rows  # (Nq,) which images a phone could have taken
+    unlabelled: Rows  # (Nu,) images that only the gallery model has a word on
 
     @classmethod
     def of(
@@ -64,16 +66,24 @@ class Lesson:
         targets = torch.from_numpy(decoded.targets())  # (N,)
         seen = torch.from_numpy(anchors)  # (N, D)
         is_gallery = torch.tensor([image.role == "gallery" for image in decoded.images])  # (N,)
-        queries = np.flatnonzero(~is_gallery.numpy())  # (Nq,)
+        labelled = targets >= 0  # (N,)
+        queries = np.flatnonzero((labelled & ~is_gallery).numpy())  # (Nq,)
         if not len(queries):
             raise DataError("the training split has no image of role 'query': give some that role")
+        aims = seen.clone()
+        if member.aim == "class":
+            aims[labelled] = pulled_to_gallery(
+                seen[labelled], targets[labelled], is_gallery[labelled]
+            )
         return cls(
             seed=family.seed,
             member=member,
-            gallery=Gallery.of(seen, targets, cloud.head, family.cloud.scale),
+            gallery=Gallery.of(seen[labelled], targets[labelled], cloud.head, family.cloud.scale),
             targets=targets,
-            aims=pulled_to_gallery(seen, targets, is_gallery) if member.aim == "class" else seen,
+            aims=aims,
+            seen=seen,
             queries=queries,
+            unlabelled=np.flatnonzero(~labelled.numpy()),
         )
 
     @cached_property
@@ -81,8 +91,13 @@ class Lesson:
         return camera()
 
     def rows_at(self, step: int, batch: int) -> Rows:
-        """Which images step ``step`` sees: (B,)."""
-        return self.queries[batch_rows(self.seed, step, batch, len(self.queries))]
+        """Which images step ``step`` sees, half of them unlabelled where there are such: (B,)."""
+        free = batch // 2 if len(self.unlabelled) else 0
+        drawn = batch_rows(self.seed, step, batch - free, len(self.queries))
+        if not free:
+            return self.queries[drawn]
+        others = batch_rows(self.seed, step, free, len(self.unlabelled))
+        return np.concatenate([self.queries[drawn], self.unlabelled[others]])
 
     def images_at(self, step: int, rows: Rows, decoded: Decoded, recipe: Preprocess) -> Tensor:
         """(B, 3, S, S) float32 normalised, a function of (seed, step)."""
@@ -91,6 +106,5 @@ class Lesson:
 
     def losses(self, query: Tensor, rows: Rows, own_head: Tensor) -> Mapping[str, Tensor]:
         """(B, D), (B,), (C, D) -> () terms to sum."""
-        seen = self.gallery.embeddings[rows]  # (B, D)
-        batch = Batch(query, self.aims[rows], seen, self.targets[rows], own_head)
+        batch = Batch(query, self.aims[rows], self.seen[rows], self.targets[rows], own_head)
         return weighted(self.member.losses, batch, self.gallery)

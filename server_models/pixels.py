@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from rich.progress import track
 
-from compat.dataset import Dataset, LabelledImage
+from compat.dataset import UNLABELLED, Dataset, LabelledImage
 from compat.errors import DataError, ImageError
 from compat.images import decode, read_image
 from compat.preprocess import Pixels, Preprocess
@@ -28,11 +28,11 @@ class Decoded:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(sorted({image.label for image in self.images}))
+        return tuple(sorted({image.label for image in self.images} - {UNLABELLED}))
 
     def targets(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Class numbers in the order of `classes`: (N,)."""
-        number = {label: i for i, label in enumerate(self.classes)}
+        """Class numbers in the order of `classes`, -1 for an image without a label: (N,)."""
+        number = {label: i for i, label in enumerate(self.classes)} | {UNLABELLED: -1}
         return np.array([number[image.label] for image in self.images], dtype=np.int64)
 
 

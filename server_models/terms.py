@@ -26,6 +26,9 @@ from compat.losses.synthesised import synthesised_head
 from server_models.config import LossTerm, TermName
 
 NEEDS_HEAD: frozenset[TermName] = frozenset(("influence", "logit_kd", "focal"))
+NEEDS_LABEL: frozenset[TermName] = frozenset(
+    ("influence", "synthesised", "aml", "boundary", "classification", "focal")
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,15 @@ class Batch:
     query: Tensor  # (B, D)
     aims: Tensor  # (B, D)
     seen: Tensor  # (B, D) what the gallery model says of the same images
-    labels: Tensor  # (B,) int64
+    labels: Tensor  # (B,) int64, -1 = none
     own_head: Tensor  # (C, D) of the query model, trained beside it
+
+    def of(self, rows: Tensor) -> "Batch":
+        """Only the images that ``rows`` (B,) bool marks."""
+        if rows.all():
+            return self
+        query, aims, seen, labels = self.query, self.aims, self.seen, self.labels
+        return Batch(query[rows], aims[rows], seen[rows], labels[rows], self.own_head)
 
 
 def _logits(embeddings: Tensor, head: Tensor, scale: float) -> Tensor:
@@ -91,5 +101,10 @@ TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
 
 
 def weighted(terms: Sequence[LossTerm], batch: Batch, gallery: Gallery) -> dict[str, Tensor]:
-    """Name -> weight * mean over the batch, (): what a step sums."""
-    return {each.term: each.weight * TERMS[each.term](batch, gallery).mean() for each in terms}
+    """Name -> weight * mean over the images that have what the term reads, (): what a step sums."""
+    labelled = batch.of(batch.labels >= 0)
+    return {
+        each.term: each.weight
+        * TERMS[each.term](labelled if each.term in NEEDS_LABEL else batch, gallery).mean()
+        for each in terms
+    }

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from compat.dataset import read_dataset
+from compat.dataset import UNLABELLED, read_dataset, read_unlabelled
 from compat.errors import DataError
 
 
@@ -118,3 +118,33 @@ def test_an_empty_split_says_what_to_fill(root: Path) -> None:
     dataset = read_dataset(manifest(root, "a/0.png,a,train,query"))
     with pytest.raises(DataError, match="split 'test' with role 'gallery'"):
         dataset.of("test", "gallery")
+
+
+def test_images_without_a_label_are_read_from_a_folder_or_a_listing(root: Path) -> None:
+    whole = read_unlabelled(root)
+    assert len(whole.images) == 24
+    assert {image.label for image in whole.images} == {UNLABELLED}
+    listing = root / "some.csv"
+    listing.write_text("path,source\na/0.png,mine\nb/1.png,mine\n")
+    assert [image.name for image in read_unlabelled(listing).images] == ["a/0.png", "b/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "said"),
+    [
+        ("file\na/0.png\n", "column 'path' is missing"),
+        ("path\nnowhere.png\n", "there is no file"),
+        ("path\n../../outside.png\n", "leads out"),
+        ("path\n", "holds no image"),
+    ],
+)
+def test_a_listing_that_names_no_image_is_refused(root: Path, listing: str, said: str) -> None:
+    file = root / "some.csv"
+    file.write_text(listing)
+    with pytest.raises(DataError, match=said):
+        read_unlabelled(file)
+
+
+def test_a_folder_without_an_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no image"):
+        read_unlabelled(tmp_path)

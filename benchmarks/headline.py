@@ -1,0 +1,126 @@
+"""The headline: how near a phone model comes to the cloud model that it is 80 times cheaper than.
+
+    python -m benchmarks.headline                 # Objects-820, wild -> studio, hit_rate@10
+    python -m benchmarks.headline --member edge-m
+
+Trains the member of recipes/objects820.toml once per seed against the same frozen cloud model
+(resumable), exports LiteRT int8, and writes benchmarks/results/headline.json (another member:
+headline-MEMBER.json): M(query, gallery) of the paragon (cloud, cloud) and of the cross-test (edge,
+cloud) on 328 unseen objects, their paired difference with the 95% interval over classes.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.data.cache import cache_folder
+from benchmarks.evaluate import HeldOut
+from benchmarks.tables import RESULTS
+from compat.embedding import embed_pixels
+from compat.files import write_atomic
+from compat.manifest import canonical_json
+from compat.preprocess import Floats
+from compat.report_parts import Estimate
+from edge.embedder import RuntimeEmbedder
+from edge.runtimes import open_runtime
+from registry.stages import calibration_images, family_of, member_inputs, train_cloud
+from registry.workspace import Workspace
+from server_models.config import FamilyConfig, MemberConfig, read_family
+from server_models.export import count_macs, export_tflite_fp32, export_tflite_int8
+from server_models.family import Family
+from server_models.pixels import decode_all
+
+RECIPE = Path(__file__).parent / "recipes/objects820.toml"
+SET, METRIC = "objects820 wild -> studio, 328 unseen objects (renders)", "hit_rate@10"
+
+
+def member_of(config: FamilyConfig, name: str, seed: int) -> tuple[FamilyConfig, MemberConfig]:
+    """The family as ``seed`` trains it, and the member under a name of its own."""
+    chosen = next(member for member in config.members if member.name == name)
+    return (
+        config.model_copy(update={"seed": seed}),
+        chosen.model_copy(update={"name": f"{name}-seed{seed}"}),
+    )
+
+
+def int8_queries(family: Family, member: MemberConfig, held_out: HeldOut) -> Floats:
+    """(Q, D): the held-out queries by the LiteRT int8 file, as a device runs it."""
+    calibration = calibration_images(family, member)
+    blob = export_tflite_int8(
+        export_tflite_fp32(family.member(member), member.preprocess.size_px), calibration
+    )
+    write_atomic(family.folder(member.name).path / "int8.tflite", blob)
+    embedder = RuntimeEmbedder(open_runtime(blob, "litert", threads=1), member.preprocess)
+    pixels = decode_all(held_out.queries, member.preprocess, title="decode queries").pixels
+    return np.concatenate(list(embed_pixels(embedder, pixels)))
+
+
+def measured(family: Family, member: MemberConfig) -> dict[str, object]:
+    """One row of the headline: accuracies as fractions."""
+    held_out = HeldOut(family, gallery_view="studio")
+    gallery = held_out.cloud.gallery
+    paragon = held_out.test(held_out.cloud.queries, gallery)
+    edge = held_out.member(member)
+    cross = held_out.test(edge.queries, gallery)
+    own = held_out.test(edge.queries, edge.gallery)
+    int8 = held_out.test(int8_queries(family, member, held_out), gallery)
+    gap = held_out.difference(cross.hit_rate_at_10, paragon.hit_rate_at_10)
+    lost = held_out.difference(int8.hit_rate_at_10, cross.hit_rate_at_10)
+    cloud = family.config.cloud
+    cloud_macs = count_macs(family.cloud().net, cloud.preprocess.size_px)
+    edge_macs = count_macs(family.member(member), member.preprocess.size_px)
+    return {
+        "seed": family.config.seed,
+        "cloud_macs": cloud_macs,
+        "edge_macs": edge_macs,
+        "ratio": round(cloud_macs / edge_macs, 1),
+        "paragon": _mean(paragon.hit_rate_at_10),
+        "cross": _mean(cross.hit_rate_at_10),
+        "difference": round(gap.value, 4),
+        "ci95": _interval(gap),
+        "cross_int8": _mean(int8.hit_rate_at_10),
+        "int8_difference": round(lost.value, 4),
+        "int8_ci95": _interval(lost),
+        "self": _mean(own.hit_rate_at_10),
+        "map": {
+            "paragon": _mean(paragon.average_precision),
+            "cross": _mean(cross.average_precision),
+            "self": _mean(own.average_precision),
+        },
+    }
+
+
+def _mean(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    return round(float(np.nanmean(values)), 4)
+
+
+def _interval(estimate: Estimate) -> list[float]:
+    return [round(estimate.low, 4), round(estimate.high, 4)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--member", default="edge-s")
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    config = read_family(RECIPE)
+    workspace = Workspace(cache_folder() / "runs" / config.family)
+    train_cloud(config, workspace)
+    rows = []
+    suffix = "" if given.member == config.members[0].name else f"-{given.member}"
+    for seed in range(given.seeds):
+        seeded, member = member_of(config, given.member, seed)
+        family = family_of(seeded, workspace)
+        inputs = member_inputs(family_of(config, workspace), member)
+        workspace.once(f"train-{member.name}", [inputs, seed], partial(family.train_member, member))
+        rows.append(measured(family, member))
+        found = {"set": SET, "metric": METRIC, "member": given.member, "seeds": rows}
+        write_atomic(RESULTS / f"headline{suffix}.json", canonical_json(found))
+        sys.stdout.write(f"{rows[-1]}\n")
+
+
+if __name__ == "__main__":
+    main()
