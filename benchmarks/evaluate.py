@@ -5,26 +5,28 @@ a given word (studio, icon; any when the set has no views). Embeddings are kept 
 table is printed again in seconds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from compat.arrays import read_array, write_array
 from compat.dataset import LabelledImage
 from compat.files import digest_of, read_bounded
-from compat.preprocess import Floats, Preprocess
+from compat.preprocess import Floats
 from compat.report_parts import Estimate
 from compat.retrieval import PerQuery, RetrievalPerQuery, retrieval_per_query
 from compat.scores import Relevance, relevance
 from compat.statistics import mean_interval, paired_difference_interval
+from server_models.checkpoint import MAX_CHECKPOINT_BYTES
 from server_models.config import MemberConfig
-from server_models.family import Family, embed_all
+from server_models.embed import embed_all
+from server_models.family import Family
 from server_models.pixels import decode_all
 
-MAX_WEIGHTS_BYTES = 2**30
+Embed = Callable[[tuple[LabelledImage, ...], str], Floats]
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,20 @@ class HeldOut:
 
     @cached_property
     def cloud(self) -> Sides:
-        cloud = self.family.config.cloud
-        return self._sides(cloud.name, self.family.cloud().net, cloud.preprocess)
+        def embed(images: tuple[LabelledImage, ...], title: str) -> Floats:
+            return self.family.gallery_model.embed(images, title=title)
+
+        folder = self.family.folder(self.family.config.cloud.name).path
+        return self._sides(folder, self.family.cloud_digest, embed)
 
     def member(self, member: MemberConfig) -> Sides:
-        return self._sides(member.name, self.family.member(member), member.preprocess)
+        def embed(images: tuple[LabelledImage, ...], title: str) -> Floats:
+            pixels = decode_all(images, member.preprocess, title=title).pixels
+            return embed_all(self.family.member(member), member.preprocess, pixels, title=title)
+
+        folder = self.family.folder(member.name)
+        digest = digest_of(read_bounded(folder.weights, MAX_CHECKPOINT_BYTES))
+        return self._sides(folder.path, digest, embed)
 
     def test(self, queries: Floats, gallery: Floats) -> RetrievalPerQuery:
         """M(query, gallery), query by query."""
@@ -87,24 +98,16 @@ class HeldOut:
         drawn = [rng.normal(size=(len(side), dim)) for side in (self.queries, self.gallery)]
         return self.test(*(side.astype(np.float32) for side in drawn))
 
-    def _sides(self, name: str, net: nn.Module, recipe: Preprocess) -> Sides:
-        weights = self.family.folder(name).weights
-        key = digest_of(read_bounded(weights, MAX_WEIGHTS_BYTES))[:16]
-        return Sides(
-            *(
-                self._embedded(
-                    weights.parent / f"{self.split}-{role}-{key}.npy", role, net, recipe
-                )[rows]
-                for role, rows in (("query", slice(None)), ("gallery", self._gallery_rows))
-            )
-        )
-
-    def _embedded(self, kept: Path, role: str, net: nn.Module, recipe: Preprocess) -> Floats:
-        if not kept.exists():
-            images = self.family.dataset.of(self.split, role)
-            pixels = decode_all(images, recipe, title=f"decode {role}").pixels
-            write_array(kept, embed_all(net, recipe, pixels, title=f"embed {role}"))
-        return read_array(kept)
+    def _sides(self, folder: Path, digest: str, embed: Embed) -> Sides:
+        """Both sides, whole, by ``embed``; kept in ``folder`` for the model of ``digest``."""
+        sides = []
+        for role, rows in (("query", slice(None)), ("gallery", self._gallery_rows)):
+            kept = folder / f"{self.split}-{role}-{digest[:16]}.npy"
+            if not kept.exists():
+                images = self.family.dataset.of(self.split, role)
+                write_array(kept, embed(images, f"embed {role}"))
+            sides.append(read_array(kept)[rows])
+        return Sides(*sides)
 
     @cached_property
     def _gallery_rows(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -20,6 +20,7 @@ from benchmarks.data.cache import cache_folder
 from benchmarks.evaluate import HeldOut
 from benchmarks.tables import RESULTS
 from compat.embedding import embed_pixels
+from compat.errors import ConfigError
 from compat.files import write_atomic
 from compat.manifest import canonical_json
 from compat.preprocess import Floats
@@ -31,6 +32,7 @@ from registry.workspace import Workspace
 from server_models.config import FamilyConfig, MemberConfig, read_family
 from server_models.export import count_macs, export_tflite_fp32, export_tflite_int8
 from server_models.family import Family
+from server_models.gallery_model import TrainedGallery
 from server_models.pixels import decode_all
 
 RECIPE = Path(__file__).parent / "recipes/objects820.toml"
@@ -69,8 +71,7 @@ def measured(family: Family, member: MemberConfig) -> dict[str, object]:
     int8 = held_out.test(int8_queries(family, member, held_out), gallery)
     gap = held_out.difference(cross.hit_rate_at_10, paragon.hit_rate_at_10)
     lost = held_out.difference(int8.hit_rate_at_10, cross.hit_rate_at_10)
-    cloud = family.config.cloud
-    cloud_macs = count_macs(family.cloud().net, cloud.preprocess.size_px)
+    cloud_macs = cloud_macs_of(family)
     edge_macs = count_macs(family.member(member), member.preprocess.size_px)
     return {
         "seed": family.config.seed,
@@ -91,6 +92,14 @@ def measured(family: Family, member: MemberConfig) -> dict[str, object]:
             "self": _mean(own.average_precision),
         },
     }
+
+
+def cloud_macs_of(family: Family) -> int:
+    """Multiply-accumulates of the gallery model that was trained here."""
+    model = family.gallery_model
+    if not isinstance(model, TrainedGallery):
+        raise ConfigError(f"{RECIPE} has no gallery model to train")
+    return count_macs(model.net, model.preprocess.size_px)
 
 
 def _mean(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:

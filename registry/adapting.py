@@ -24,7 +24,7 @@ from registry.tenant import Tenant
 from registry.workspace import Workspace
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES, save_weights
 from server_models.config import FamilyConfig, MemberConfig
-from server_models.family import Family, embed_all
+from server_models.family import Family
 from server_models.lesson import pulled_to_gallery
 from server_models.lqf.adaptation import (
     Adaptation,
@@ -35,7 +35,7 @@ from server_models.lqf.adaptation import (
     write_adaptation,
 )
 from server_models.lqf.fit import Fit
-from server_models.pixels import decode_all
+from server_models.pixels import decode_all, targets_of
 from server_models.run_folder import RunFolder
 
 INFLUENTIAL = 10
@@ -147,15 +147,13 @@ def _check_unseen(family: Family, tenant: Tenant) -> None:
 def _problem(family: Family, member: MemberConfig, tenant: Tenant) -> Problem:
     """What the tenant's images ask of the member, by the frozen gallery model."""
     rows = tenant.learned
-    cloud = family.config.cloud
-    clean = decode_all(tenant.images, cloud.preprocess, title=f"decode for {cloud.name}")
     anchors = torch.from_numpy(
-        embed_all(family.cloud().net, cloud.preprocess, clean.pixels, title="embed by the cloud")
+        family.gallery_model.embed(tenant.images, title="embed by the gallery model")
     )
     is_gallery = torch.tensor([image.role == "gallery" for image in tenant.images])
     aims = anchors
     if member.aim == "class":
-        aims = pulled_to_gallery(anchors, torch.from_numpy(clean.targets()), is_gallery)
+        aims = pulled_to_gallery(anchors, torch.from_numpy(targets_of(tenant.images)), is_gallery)
     recipe = member.preprocess
     learned = decode_all([tenant.images[row] for row in rows], recipe, title="decode for adapt")
     images = torch.from_numpy(recipe.normalised(learned.pixels)).permute(0, 3, 1, 2)

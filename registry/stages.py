@@ -12,9 +12,18 @@ from compat.terminal import STDERR
 from registry.candidate import CandidateFolder
 from registry.workspace import Workspace
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES
-from server_models.config import FamilyConfig, MemberConfig
-from server_models.export import count_macs, count_params, export_artifacts, export_onnx_fp32
-from server_models.family import Family, embed_all
+from server_models.config import FamilyConfig, GivenCloud, MemberConfig, OnnxCloud
+from server_models.embed import embed_all
+from server_models.export import (
+    count_macs,
+    count_onnx_params,
+    count_params,
+    export_artifacts,
+    export_onnx_fp32,
+    with_channels_last,
+)
+from server_models.family import Family
+from server_models.gallery_model import MAX_GALLERY_BYTES, OnnxGallery, TrainedGallery
 from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
 
@@ -61,6 +70,8 @@ def export(config: FamilyConfig, workspace: Workspace) -> None:
 def cloud_inputs(family: Family) -> object:
     """All that decides the cloud model."""
     config = family.config.model_dump(mode="json", include={"cloud", "dim", "seed"})
+    if isinstance(family.config.cloud, GivenCloud):
+        config["file"] = family.cloud_digest
     return {**config, "data": family.dataset.digest, "bad": family.config.data.on_bad_image}
 
 
@@ -93,15 +104,32 @@ def adapted_from(family: Family, member: MemberConfig) -> Adaptation | None:
 
 
 def _export_cloud(family: Family, workspace: Workspace) -> None:
-    cloud = family.config.cloud
-    net = family.cloud().net
-    CandidateFolder(workspace.artifacts / cloud.name).write(
-        name=cloud.name,
-        preprocess=cloud.preprocess,
-        macs=count_macs(net, cloud.preprocess.size_px),
-        params=count_params(net),
-        exported={("onnxruntime", "fp32"): export_onnx_fp32(net, cloud.preprocess.size_px)},
-    )
+    cloud, model = family.config.cloud, family.gallery_model
+    folder = CandidateFolder(workspace.artifacts / cloud.name)
+    if isinstance(model, TrainedGallery):
+        size_px = model.preprocess.size_px
+        folder.write(
+            name=cloud.name,
+            preprocess=model.preprocess,
+            macs=count_macs(model.net, size_px),
+            params=count_params(model.net),
+            exported={("onnxruntime", "fp32"): export_onnx_fp32(model.net, size_px)},
+        )
+    elif isinstance(cloud, OnnxCloud) and isinstance(model, OnnxGallery):
+        blob = with_channels_last(read_bounded(cloud.onnx, MAX_GALLERY_BYTES))
+        folder.write(
+            name=cloud.name,
+            preprocess=model.preprocess,
+            macs=cloud.macs,
+            params=count_onnx_params(blob),
+            exported={("onnxruntime", "fp32"): blob},
+        )
+    else:
+        raise ConfigError(
+            f"{cloud.name} is only a table of vectors: its members can be trained and exported, "
+            "but nothing can verify or publish a gallery model that cannot embed. Give its ONNX "
+            "file as cloud.onnx"
+        )
 
 
 def _export_member(family: Family, member: MemberConfig, workspace: Workspace) -> None:

@@ -2,9 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from compat.errors import ConfigError
 from compat.files import read_bounded
@@ -66,6 +74,65 @@ class CloudConfig(_Section):
     scale: float = Field(default=20.0, gt=0)  # of the cosines in the softmax
     margin: float = Field(default=0.2, ge=0, lt=1)
     schedule: Schedule
+
+
+class GivenCloud(_Section):
+    """A gallery model that somebody else trained: only its outputs are known."""
+
+    name: Name = "cloud"
+    scale: float = Field(default=20.0, gt=0)  # of the cosines in a softmax, for terms that use one
+
+    @property
+    def file(self) -> Path:
+        raise NotImplementedError
+
+    def within(self, folder: Path) -> Self:
+        """The same with its file found from ``folder``."""
+        raise NotImplementedError
+
+
+class OnnxCloud(GivenCloud):
+    """Only an ONNX file: one image in, one embedding out."""
+
+    onnx: Path
+    preprocess: Preprocess
+    macs: int = Field(gt=0)  # of one image, as its maker states them
+
+    @property
+    def file(self) -> Path:
+        return self.onnx
+
+    def within(self, folder: Path) -> Self:
+        return self.model_copy(update={"onnx": folder / self.onnx.expanduser()})
+
+
+class TableCloud(GivenCloud):
+    """Only what it said: a Parquet table with the columns path and vector."""
+
+    vectors: Path
+
+    @property
+    def file(self) -> Path:
+        return self.vectors
+
+    def within(self, folder: Path) -> Self:
+        return self.model_copy(update={"vectors": folder / self.vectors.expanduser()})
+
+
+def _kind_of_cloud(section: object) -> str:
+    """Which of the three a TOML section means, so that an error speaks of that one alone."""
+    if not isinstance(section, dict):
+        return type(section).__name__
+    return next((kind.__name__ for key, kind in _GIVEN.items() if key in section), "CloudConfig")
+
+
+_GIVEN: dict[str, type[GivenCloud]] = {"onnx": OnnxCloud, "vectors": TableCloud}
+AnyCloud = Annotated[
+    Annotated[CloudConfig, Tag("CloudConfig")]
+    | Annotated[OnnxCloud, Tag("OnnxCloud")]
+    | Annotated[TableCloud, Tag("TableCloud")],
+    Discriminator(_kind_of_cloud),
+]
 
 
 class LossTerm(_Section):
@@ -138,7 +205,7 @@ class FamilyConfig(_Section):
     dim: int = Field(default=128, ge=2)
     seed: int = Field(default=0, ge=0)
     data: DataConfig
-    cloud: CloudConfig
+    cloud: AnyCloud
     members: tuple[MemberConfig, ...] = Field(min_length=1)
     policy: Policy = Policy()
     search: SearchConfig | None = None
@@ -151,16 +218,23 @@ class FamilyConfig(_Section):
         if self.search and self.search.member not in names[1:]:
             raise ValueError(f"search.member must be one of {names[1:]}, not {self.search.member}")
         for member in self.members:
-            if member.start == "cloud" and member.backbone != self.cloud.backbone:
+            cloud = getattr(self.cloud, "backbone", "one whose weights are known")
+            if member.start == "cloud" and member.backbone != cloud:
                 raise ValueError(
                     f"{member.name} starts from the cloud model's weights, so its backbone must be "
-                    f"{self.cloud.backbone}, not {member.backbone}"
+                    f"{cloud}, not {member.backbone}"
                 )
         return self
 
     @property
     def space(self) -> EmbeddingSpace:
         return EmbeddingSpace(family=self.family, generation=self.generation, dim=self.dim)
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """A key as the TOML spells it; which kind of gallery model it is read as is not part of it."""
+    kinds = ("CloudConfig", *(kind.__name__ for kind in _GIVEN.values()))
+    return ".".join(str(part) for part in location if part not in kinds)
 
 
 def read_family(path: Path) -> FamilyConfig:
@@ -175,8 +249,11 @@ def read_family(path: Path) -> FamilyConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [f"{_key(e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
     named = {key: getattr(family.data, key) for key in ("path", "unlabelled")}
     found = {key: (path.parent / p.expanduser()).resolve() for key, p in named.items() if p}
-    return family.model_copy(update={"data": family.data.model_copy(update=found)})
+    changed: dict[str, object] = {"data": family.data.model_copy(update=found)}
+    if isinstance(family.cloud, GivenCloud):
+        changed["cloud"] = family.cloud.within(path.parent.resolve())
+    return family.model_copy(update=changed)

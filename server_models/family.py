@@ -5,49 +5,36 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from rich.progress import track
 from torch import nn
 
 from compat.arrays import read_array, write_array
 from compat.dataset import Dataset, read_dataset, read_unlabelled
-from compat.embedding import unit_rows
 from compat.files import digest_of, read_bounded, write_atomic
-from compat.preprocess import Floats, Pixels, Preprocess
-from compat.terminal import STDERR
-from server_models.checkpoint import MAX_CHECKPOINT_BYTES, load_weights, read_weights
-from server_models.config import FamilyConfig, MemberConfig
+from compat.preprocess import Floats
+from server_models.checkpoint import load_weights, read_weights
+from server_models.config import (
+    CloudConfig,
+    FamilyConfig,
+    GivenCloud,
+    MemberConfig,
+    OnnxCloud,
+    TableCloud,
+)
 from server_models.edge_net import EdgeNet
+from server_models.gallery_model import (
+    MAX_GALLERY_BYTES,
+    GalleryModel,
+    OnnxGallery,
+    TableGallery,
+    TrainedGallery,
+)
 from server_models.heads import NormalisedHead
 from server_models.lite_net import LiteNet
 from server_models.pixels import decode_all, without_bad
 from server_models.query_net import build
 from server_models.run_folder import RunFolder
-from server_models.train_cloud import TrainedCloud, train_cloud
+from server_models.train_cloud import train_cloud
 from server_models.train_edge import train_edge
-
-EMBED_BATCH = 64
-CHUNK = 4096  # images decoded at a time, so that a large pool fits into memory
-
-
-def embed_all(net: nn.Module, recipe: Preprocess, pixels: Pixels, *, title: str = "") -> Floats:
-    """(N, S, S, 3) uint8 -> (N, D) float32 by the training framework, rows of L2 norm 1.
-
-    A ``title`` shows progress.
-    """
-    net.eval()
-    rows = []
-    with torch.inference_mode():
-        for start in track(
-            range(0, len(pixels), EMBED_BATCH),
-            title,
-            transient=True,
-            disable=not title,
-            console=STDERR,
-        ):
-            batch = torch.from_numpy(recipe.normalised(pixels[start : start + EMBED_BATCH]))
-            rows.append(net(batch.permute(0, 3, 1, 2)).numpy())  # (B, D)
-    return unit_rows(np.concatenate(rows), title or "embeddings")
 
 
 @dataclass(frozen=True)
@@ -84,15 +71,18 @@ class Family:
         return RunFolder(self.runs / model)
 
     def train_cloud(self) -> None:
-        """Train the gallery model, then embed every training image with it, clean."""
-        cloud = self.config.cloud
-        images = self.dataset.of("train")
-        decoded = decode_all(images, cloud.preprocess, title=f"decode for {cloud.name}")
-        folder = self.folder(cloud.name)
-        train_cloud(self.config, decoded, data_digest=self.dataset.digest, folder=folder)
-        net = self.cloud().net
-        embeddings = embed_all(net, cloud.preprocess, decoded.pixels, title="cache the anchors")
-        write_array(self._anchors, embeddings)
+        """Train the gallery model, or take the given one; then embed the training images, clean."""
+        cloud, images = self.config.cloud, self.dataset.of("train")
+        if isinstance(cloud, CloudConfig):
+            decoded = decode_all(images, cloud.preprocess, title=f"decode for {cloud.name}")
+            train_cloud(
+                self.config,
+                cloud,
+                decoded,
+                data_digest=self.dataset.digest,
+                folder=self.folder(cloud.name),
+            )
+        write_array(self._anchors, self.gallery_model.embed(images, title="cache the anchors"))
 
     def train_member(self, member: MemberConfig) -> None:
         """Train one query model against what the frozen gallery model says."""
@@ -102,53 +92,55 @@ class Family:
             self.config,
             member,
             decoded,
-            self.cloud(),
+            self.gallery_model,
             anchors=np.concatenate([self.anchors(), self.unlabelled_anchors()]),
             data_digest=self.data_digest,
             folder=self.folder(member.name),
         )
 
-    def cloud(self) -> TrainedCloud:
-        """The gallery model as it was trained."""
+    @cached_property
+    def gallery_model(self) -> GalleryModel:
+        """The gallery model as it was trained, or as it was given."""
         cloud = self.config.cloud
+        if isinstance(cloud, OnnxCloud):
+            return OnnxGallery(cloud.onnx, cloud.preprocess, self.config.dim)
+        if isinstance(cloud, TableCloud):
+            return TableGallery(cloud.vectors, self.config.dim)
         weights = self.folder(cloud.name).weights
         head = read_weights(weights)["head.weight"]
         net = LiteNet(cloud.backbone, self.config.dim)
         whole = nn.ModuleDict({"net": net, "head": NormalisedHead(*head.shape)})
         load_weights(weights, whole)
-        return TrainedCloud(net.eval(), head)
+        return TrainedGallery(net.eval(), head, cloud.preprocess)
+
+    @property
+    def cloud_digest(self) -> str:
+        """Of the file that the gallery model is."""
+        cloud = self.config.cloud
+        file = cloud.file if isinstance(cloud, GivenCloud) else self.folder(cloud.name).weights
+        return digest_of(read_bounded(file, MAX_GALLERY_BYTES))
 
     def anchors(self) -> Floats:
         """(N, D): what the gallery model says of the training images, clean, in their order."""
         return read_array(self._anchors)
+
+    def unlabelled_anchors(self) -> Floats:
+        """(Nu, D): the same of the images without a label; embedded once."""
+        images = self.unlabelled.images
+        if not images:
+            return np.empty((0, self.config.dim), dtype=np.float32)
+        key = digest_of(f"{self.cloud_digest} {self.unlabelled.digest}".encode())[:16]
+        kept = self._anchors.with_name(f"anchors-{key}.npy")
+        if not kept.exists():
+            title = "cache the anchors of unlabelled images"
+            write_array(kept, self.gallery_model.embed(images, title=title))
+        return read_array(kept)
 
     def member(self, member: MemberConfig) -> EdgeNet | LiteNet:
         """A trained query model."""
         net = build(member, self.config.dim)
         load_weights(self.folder(member.name).weights, net)
         return net.eval()
-
-    def unlabelled_anchors(self) -> Floats:
-        """(Nu, D): the same of the images without a label; embedded once."""
-        cloud = self.config.cloud
-        if not self.unlabelled.images:
-            return np.empty((0, self.config.dim), dtype=np.float32)
-        weights = digest_of(read_bounded(self.folder(cloud.name).weights, MAX_CHECKPOINT_BYTES))
-        key = digest_of(f"{weights} {self.unlabelled.digest}".encode())[:16]
-        kept = self._anchors.with_name(f"anchors-{key}.npy")
-        if not kept.exists():
-            images, recipe = self.unlabelled.images, cloud.preprocess
-            rows = [
-                embed_all(
-                    self.cloud().net,
-                    recipe,
-                    decode_all(images[start : start + CHUNK], recipe, title="decode").pixels,
-                    title=f"cache unlabelled anchors {start} of {len(images)}",
-                )
-                for start in range(0, len(images), CHUNK)
-            ]
-            write_array(kept, np.concatenate(rows))
-        return read_array(kept)
 
     @property
     def _anchors(self) -> Path:

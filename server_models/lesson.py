@@ -16,7 +16,6 @@ from server_models.config import FamilyConfig, MemberConfig
 from server_models.loop import batch_rows, step_seed
 from server_models.pixels import Decoded
 from server_models.terms import Batch, Gallery, weighted
-from server_models.train_cloud import TrainedCloud
 
 Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -59,7 +58,7 @@ class Lesson:
         family: FamilyConfig,
         member: MemberConfig,
         decoded: Decoded,
-        cloud: TrainedCloud,
+        head: Tensor | None,
         anchors: Floats,
     ) -> "Lesson":
         """Args: see `server_models.train_edge.train_edge`. Raises DataError without queries."""
@@ -78,7 +77,7 @@ class Lesson:
         return cls(
             seed=family.seed,
             member=member,
-            gallery=Gallery.of(seen[labelled], targets[labelled], cloud.head, family.cloud.scale),
+            gallery=Gallery.of(seen[labelled], targets[labelled], head, family.cloud.scale),
             targets=targets,
             aims=aims,
             seen=seen,

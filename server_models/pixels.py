@@ -1,7 +1,7 @@
 """A data set decoded once per recipe, so that training never waits for a decoder."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,12 +28,21 @@ class Decoded:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(sorted({image.label for image in self.images} - {UNLABELLED}))
+        return classes_of(self.images)
 
     def targets(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Class numbers in the order of `classes`, -1 for an image without a label: (N,)."""
-        number = {label: i for i, label in enumerate(self.classes)} | {UNLABELLED: -1}
-        return np.array([number[image.label] for image in self.images], dtype=np.int64)
+        return targets_of(self.images)
+
+
+def classes_of(images: Iterable[LabelledImage]) -> tuple[str, ...]:
+    """Labels in order; having none is no class."""
+    return tuple(sorted({image.label for image in images} - {UNLABELLED}))
+
+
+def targets_of(images: Sequence[LabelledImage]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Class numbers in the order of `classes_of`, -1 for an image without a label: (N,)."""
+    number = {label: i for i, label in enumerate(classes_of(images))} | {UNLABELLED: -1}
+    return np.array([number[image.label] for image in images], dtype=np.int64)
 
 
 def decode_all(images: Sequence[LabelledImage], recipe: Preprocess, *, title: str) -> Decoded:

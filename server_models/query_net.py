@@ -3,6 +3,7 @@
 from server_models.architecture import Architecture
 from server_models.config import MemberConfig
 from server_models.edge_net import SPECS, EdgeNet
+from server_models.gallery_model import GalleryModel, TrainedGallery
 from server_models.lite_net import LiteNet
 from server_models.starters import load_starter
 
@@ -16,11 +17,11 @@ def build(member: MemberConfig, dim: int) -> EdgeNet | LiteNet:
     return LiteNet(member.backbone, dim)
 
 
-def begin(net: EdgeNet | LiteNet, member: MemberConfig, cloud: LiteNet) -> None:
+def begin(net: EdgeNet | LiteNet, member: MemberConfig, gallery_model: GalleryModel) -> None:
     """Fill ``net`` with what ``member.start`` names; `FamilyConfig` has checked that it fits."""
     if isinstance(net, EdgeNet) and member.start == "starter":
         load_starter(str(member.backbone), net)
     elif isinstance(net, LiteNet) and member.start == "imagenet":
         net.load_imagenet()
-    elif isinstance(net, LiteNet) and member.start == "cloud":
-        net.load_state_dict(cloud.state_dict())
+    elif member.start == "cloud" and isinstance(gallery_model, TrainedGallery):
+        net.load_state_dict(gallery_model.net.state_dict())

@@ -22,9 +22,10 @@ from server_models.architecture import Architecture
 from server_models.checkpoint import load_weights
 from server_models.config import MemberConfig, SearchConfig
 from server_models.edge_net import EdgeNet
+from server_models.embed import embed_all
 from server_models.evolution import Fitness, Trial, evolve, front
 from server_models.export import count_macs
-from server_models.family import Family, embed_all
+from server_models.family import Family
 from server_models.latency import LatencyTable
 from server_models.pixels import Decoded, decode_all
 from server_models.run_folder import RunFolder
@@ -74,7 +75,7 @@ class Search:
             self.config,
             self.member,
             {size_px: self._decoded("train", None, size_px) for size_px in self._sizes},
-            self.family.cloud(),
+            self.family.gallery_model,
             anchors=self.family.anchors(),
             data_digest=self.family.dataset.digest,
             folder=self.folder,
@@ -190,12 +191,8 @@ class Search:
 
     @cached_property
     def _cloud_gallery(self) -> Floats:
-        cloud = self.family.config.cloud
         images = self.family.dataset.of(JUDGED_ON, "gallery")
-        pixels = decode_all(images, cloud.preprocess, title="decode the gallery").pixels
-        return embed_all(
-            self.family.cloud().net, cloud.preprocess, pixels, title="embed the gallery"
-        )
+        return self.family.gallery_model.embed(images, title="embed the gallery")
 
 
 def found(search: Search, trials: tuple[Trial, ...]) -> list[Mapping[str, object]]:

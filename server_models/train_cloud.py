@@ -1,7 +1,6 @@
 """Recipe: the gallery model, an ImageNet network fine-tuned with a margin softmax."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from compat.losses.margin import margin_loss
 from server_models.augment import augmented, camera
 from server_models.checkpoint import save_weights
-from server_models.config import FamilyConfig
+from server_models.config import CloudConfig, FamilyConfig
 from server_models.heads import NormalisedHead
 from server_models.lite_net import LiteNet
 from server_models.loop import Run, batch_rows, step_seed, train
@@ -17,19 +16,16 @@ from server_models.pixels import Decoded
 from server_models.run_folder import RunFolder
 
 
-@dataclass(frozen=True)
-class TrainedCloud:
-    """The gallery model, ready to embed, and the head that it was trained with, frozen."""
-
-    net: LiteNet
-    head: Tensor  # (C, D)
-
-
 def train_cloud(
-    family: FamilyConfig, decoded: Decoded, *, data_digest: str, folder: RunFolder
-) -> TrainedCloud:
-    """Train to the end, or go on from where it stopped; a finished run is loaded."""
-    cloud, recipe = family.cloud, family.cloud.preprocess
+    family: FamilyConfig,
+    cloud: CloudConfig,
+    decoded: Decoded,
+    *,
+    data_digest: str,
+    folder: RunFolder,
+) -> None:
+    """Train ``cloud`` of a family to the end, or go on from where it stopped."""
+    recipe = cloud.preprocess
     torch.manual_seed(family.seed)
     net = LiteNet(cloud.backbone, family.dim, frozen_blocks=cloud.frozen_blocks)
     net.load_imagenet()
@@ -66,4 +62,3 @@ def train_cloud(
     whole.train()
     train(run, losses_at)
     save_weights(folder.weights, whole, {"run": digest})
-    return TrainedCloud(net.eval(), head.weight.detach())

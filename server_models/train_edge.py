@@ -9,6 +9,7 @@ from compat.preprocess import Floats
 from server_models.checkpoint import save_weights
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.edge_net import EdgeNet
+from server_models.gallery_model import GalleryModel
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.lite_net import LiteNet
@@ -16,14 +17,13 @@ from server_models.loop import Run, train
 from server_models.pixels import Decoded
 from server_models.query_net import begin, build
 from server_models.run_folder import RunFolder
-from server_models.train_cloud import TrainedCloud
 
 
 def train_edge(
     family: FamilyConfig,
     member: MemberConfig,
     decoded: Decoded,
-    cloud: TrainedCloud,
+    gallery_model: GalleryModel,
     *,
     anchors: Floats,
     data_digest: str,
@@ -34,16 +34,16 @@ def train_edge(
     Args:
         decoded: every training image; the model learns on the queries among them, which is all
             that a phone ever embeds.
-        anchors: (N, D), what the frozen ``cloud`` says of the training images, in their order.
+        anchors: (N, D), what the frozen gallery model says of the training images, in order.
     """
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
-    begin(net, member, cloud.net)
+    begin(net, member, gallery_model)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     config = {"seed": family.seed, "dim": family.dim, **member.model_dump(mode="json")}
     digest = folder.describe(config, data_digest=data_digest)
-    lesson = Lesson.of(family, member, decoded, cloud, anchors)
+    lesson = Lesson.of(family, member, decoded, gallery_model.head, anchors)
     own_head = NormalisedHead(len(decoded.classes), family.dim)
     optimizer = torch.optim.AdamW(
         [*net.parameters(), *own_head.parameters()],

@@ -9,13 +9,13 @@ from torch import Tensor
 from compat.preprocess import Floats, Preprocess
 from server_models.checkpoint import save_weights
 from server_models.config import FamilyConfig, MemberConfig, SearchConfig
+from server_models.gallery_model import GalleryModel
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Run, step_seed, train
 from server_models.pixels import Decoded
 from server_models.run_folder import RunFolder
 from server_models.supernet import SuperNet
-from server_models.train_cloud import TrainedCloud
 
 
 def sized(recipe: Preprocess, size_px: int) -> Preprocess:
@@ -28,7 +28,7 @@ def train_supernet(
     search: SearchConfig,
     member: MemberConfig,
     decoded: Mapping[int, Decoded],
-    cloud: TrainedCloud,
+    gallery_model: GalleryModel,
     *,
     anchors: Floats,
     data_digest: str,
@@ -38,7 +38,7 @@ def train_supernet(
 
     Args:
         decoded: every training image, for each side in ``search.space.sizes_px``.
-        anchors: (N, D), what the frozen ``cloud`` says of the training images, in their order.
+        anchors: (N, D), what the frozen gallery model says of the training images, in order.
 
     Warm-up without sampling first, else it does not converge (arXiv:2105.06047, section 4.2).
     """
@@ -57,7 +57,7 @@ def train_supernet(
     }
     digest = folder.describe(config, data_digest=data_digest)
     any_size = next(iter(decoded.values()))
-    lesson = Lesson.of(family, member, any_size, cloud, anchors)
+    lesson = Lesson.of(family, member, any_size, gallery_model.head, anchors)
     own_head = NormalisedHead(len(any_size.classes), family.dim)
     optimizer = torch.optim.AdamW(
         [*net.parameters(), *own_head.parameters()],

@@ -15,6 +15,7 @@ from torch import nn
 from compat.manifest import Precision, Runtime
 from compat.preprocess import Floats
 from server_models.export.calibration import check_calibration
+from server_models.export.foreign import count_onnx_params, with_channels_last
 from server_models.export.macs import count_macs, count_params
 from server_models.export.onnx import export_onnx_fp32, export_onnx_int8
 from server_models.export.tflite import (
@@ -26,6 +27,7 @@ from server_models.export.tflite import (
 __all__ = [
     "ExportedFile",
     "count_macs",
+    "count_onnx_params",
     "count_params",
     "export_artifacts",
     "export_onnx_fp32",
@@ -33,6 +35,7 @@ __all__ = [
     "export_tflite_fp16",
     "export_tflite_fp32",
     "export_tflite_int8",
+    "with_channels_last",
 ]
 
 

@@ -67,5 +67,5 @@ def test_a_family_learns_from_images_without_a_label(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr("server_models.family.embed_all", never)
+    monkeypatch.setattr("server_models.gallery_model.TrainedGallery.embed", never)
     assert np.array_equal(helped.unlabelled_anchors(), anchors)
