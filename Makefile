@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .PHONY: setup check test mutants demo bench docs lint types arrows clean \
-	planted-faults false-alarms measure-speed
+	planted-faults false-alarms measure-speed bench-train
 
 setup: $(STAMP)
 
@@ -53,6 +53,9 @@ false-alarms: setup
 
 measure-speed: setup
 	$(BIN)/python -m benchmarks.measure_speed
+
+bench-train: setup
+	$(BIN)/python -m benchmarks.train_speed
 
 docs: setup
 	$(BIN)/python -m compat.report_schema > docs/schema/report-1.json
