@@ -14,6 +14,7 @@ from registry.cli_ceremony import keys_app
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
+from registry.cli_new import new
 from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(cli_family.demo)
+app.command("new")(new)
 app.command("train")(cli_family.train)
 app.command("search-arch")(cli_family.search_arch)
 app.command("adapt")(adapt)

@@ -26,6 +26,7 @@ from server_models.family import Family
 from server_models.gallery_model import MAX_GALLERY_BYTES, OnnxGallery, TrainedGallery
 from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
+from server_models.terms import terms_without_head
 
 CALIBRATION_IMAGES = 256  # of the training split, drawn by the family's seed
 
@@ -41,6 +42,11 @@ def train(config: FamilyConfig, workspace: Workspace) -> None:
     for member in config.members:
         if adapted_from(family, member):
             continue
+        if family.gallery_model.head is None and (terms := terms_without_head(member)):
+            STDERR.print(
+                f"{config.cloud.name} comes without its classifier: {', '.join(terms)} of "
+                f"{member.name} read one synthesised from the class means of its embeddings"
+            )
         inputs = member_inputs(family, member)
         workspace.once(f"train-{member.name}", inputs, partial(family.train_member, member))
 

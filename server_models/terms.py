@@ -23,7 +23,7 @@ from compat.losses.raml import raml_loss
 from compat.losses.regression import regression_loss
 from compat.losses.rkd import rkd_loss
 from compat.losses.synthesised import synthesised_head
-from server_models.config import LossTerm, TermName
+from server_models.config import LossTerm, MemberConfig, TermName
 
 NEEDS_HEAD: frozenset[TermName] = frozenset(("influence", "logit_kd", "focal"))
 NEEDS_LABEL: frozenset[TermName] = frozenset(
@@ -98,6 +98,11 @@ TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
     "rkd": lambda b, g: rkd_loss(b.query, b.aims),
     "focal": _focal,
 }
+
+
+def terms_without_head(member: MemberConfig) -> tuple[TermName, ...]:
+    """The member's terms that read the gallery model's own classifier."""
+    return tuple(each.term for each in member.losses if each.term in NEEDS_HEAD)
 
 
 def weighted(terms: Sequence[LossTerm], batch: Batch, gallery: Gallery) -> dict[str, Tensor]:
