@@ -91,7 +91,17 @@ def measured(family: Family, member: MemberConfig) -> dict[str, object]:
             "cross": _mean(cross.average_precision),
             "self": _mean(own.average_precision),
         },
+        "icon": icon_gallery(family, member),
     }
+
+
+def icon_gallery(family: Family, member: MemberConfig) -> dict[str, float]:
+    """The same queries against one catalogue icon an object instead of its studio views."""
+    held_out = HeldOut(family, gallery_view="icon")
+    gallery = held_out.cloud.gallery
+    paragon = held_out.test(held_out.cloud.queries, gallery)
+    cross = held_out.test(held_out.member(member).queries, gallery)
+    return {"paragon": _mean(paragon.hit_rate_at_10), "cross": _mean(cross.hit_rate_at_10)}
 
 
 def cloud_macs_of(family: Family) -> int:
