@@ -30,6 +30,7 @@ def search(
         embedder.embed(tensor[None])[0],
         space_id=active.manifest.space.id,
         artifact_digest=active.artifact.digest,
+        galleries=device.galleries(),
         k=k,
     )
     if as_json:
