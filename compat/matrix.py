@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from compat.errors import QueryRefusedError, UntrustedError
+from compat.errors import QueryRefusedError, UntrustedError, UsageError
 from compat.manifest import Digest, Precision, Runtime, Version, canonical_json
 from compat.space import Name
 
@@ -145,12 +145,16 @@ class CompatibilityMatrix(_Wire):
         """A matrix in which ``entries`` stand, instead of older ones for the same pairs.
 
         Raises:
-            ValidationError: together they contradict each other (ValueError).
+            UsageError: together they contradict each other. Remedy: in the message.
         """
         merged = {entry.key: entry for entry in (*self.entries, *entries)}
         tree = self.model_dump(mode="json")
         tree["entries"] = [entry.model_dump(mode="json") for entry in _ordered(merged.values())]
-        return type(self).model_validate(tree)
+        try:
+            return type(self).model_validate(tree)
+        except ValidationError as error:
+            words = error.errors()[0]["msg"]
+            raise UsageError(f"no matrix of {self.family} holds these pairs: {words}") from error
 
     def to_bytes(self) -> bytes:
         """Canonical JSON; the order of the entries is part of it."""

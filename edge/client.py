@@ -20,6 +20,7 @@ from compat.manifest import (
     channel_target,
     manifest_target,
 )
+from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix, matrix_target
 from edge.trusted import TrustedFiles
 
 MAX_CHANNEL_BYTES = 2**16
@@ -86,6 +87,15 @@ class RegistryClient:
                 f"{manifest.family}"
             )
         return manifest
+
+    def matrix(self, family: str) -> CompatibilityMatrix | None:
+        """Which artifacts may query which galleries; None where no release came with a matrix yet.
+
+        Raises:
+            OfflineError, UntrustedError: see `refresh`.
+        """
+        blob = self._files.read(matrix_target(family), MAX_MATRIX_BYTES)
+        return None if blob is None else CompatibilityMatrix.from_bytes(blob, family=family)
 
     def blob(self, family: str, blob: Blob, *, max_bytes: int) -> bytes:
         """The bytes that ``blob`` of a release names.

@@ -1,11 +1,14 @@
 """Ask the search service: an embedding goes out, never the photo; hits come back, checked.
 
-The answer is bounded in bytes and in time, and believed only as far as it fits the question: same
-space, one list a vector, at most ``k`` hits, scores that are cosines in falling order.
+The question names the gallery generations that the signed matrix admits the artifact to: a service
+that holds another refuses, and an answer from another is not believed. The answer is bounded in
+bytes and in time, and believed only as far as it fits the question: same space, one list a vector,
+at most ``k`` hits, scores that are cosines in falling order.
 """
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import httpx
@@ -42,6 +45,7 @@ class Hit(_Part):
 
 class _Results(_Part):
     space: _Text
+    gallery: _Text | None = None  # generation; None: the service knows of no matrix
     results: tuple[tuple[Hit, ...], ...] = Field(max_length=MAX_VECTORS)
 
 
@@ -51,6 +55,7 @@ def search(
     *,
     space_id: str,
     artifact_digest: str,
+    galleries: Sequence[str] | None = None,
     k: int = 10,
     timeout_s: float = 10.0,
 ) -> tuple[Hit, ...]:
@@ -60,6 +65,7 @@ def search(
         embedding[None],
         space_id=space_id,
         artifact_digest=artifact_digest,
+        galleries=galleries,
         k=k,
         timeout_s=timeout_s,
     )
@@ -72,6 +78,7 @@ def search_many(
     *,
     space_id: str,
     artifact_digest: str,
+    galleries: Sequence[str] | None = None,
     k: int = 10,
     timeout_s: float = 10.0,
 ) -> tuple[tuple[Hit, ...], ...]:
@@ -82,28 +89,46 @@ def search_many(
         embeddings: made by the artifact of ``artifact_digest``.
         space_id: what they are of.
         artifact_digest: sha256 of the artifact that made them.
+        galleries: generations that it may query, see `edge.device.Device.galleries`; None where
+            the registry has no matrix.
         k: how many hits a vector, 1 to 100.
         timeout_s: for each wait, and for the whole body.
 
     Raises:
         OfflineError: no answer in time. Keep what runs, try later.
-        QueryRefusedError: the service will not compare; the message is its own, with the cure.
+        QueryRefusedError: the artifact may query no gallery, and nothing was sent; or the service
+            will not compare, and the message is its own, with the cure.
         UntrustedError: an answer came that does not fit the question. Alert.
         UsageError: the question is wrong: url, k, shape, or as the service says.
     """
     check_embeddings(query=embeddings)
+    if galleries is not None and not galleries:
+        raise QueryRefusedError(
+            f"the family's matrix admits artifact {artifact_digest[:12]} to no gallery: "
+            "kinspace device update"
+        )
     if not 1 <= len(embeddings) <= MAX_VECTORS:
         raise UsageError(f"{len(embeddings)} embeddings: search with 1 to {MAX_VECTORS} at once")
     if not 1 <= k <= MAX_K:
         raise UsageError(f"k is {k}: ask for 1 to {MAX_K}")
     vectors = np.asarray(embeddings, dtype=np.float32).tolist()
     question = {"space": space_id, "artifact": artifact_digest, "vectors": vectors, "k": k}
+    if galleries is not None:
+        question["galleries"] = list(galleries)
     status, body = _post(f"{url.rstrip('/')}/v1/search", question, timeout_s)
-    return read_answer(status, body, space_id=space_id, n_queries=len(embeddings), k=k)
+    return read_answer(
+        status, body, space_id=space_id, galleries=galleries, n_queries=len(embeddings), k=k
+    )
 
 
 def read_answer(
-    status: int, body: bytes, *, space_id: str, n_queries: int, k: int
+    status: int,
+    body: bytes,
+    *,
+    space_id: str,
+    galleries: Sequence[str] | None = None,
+    n_queries: int,
+    k: int,
 ) -> tuple[tuple[Hit, ...], ...]:
     """What an HTTP answer means; no network in here. Raises as `search_many`."""
     if status == 409:
@@ -126,6 +151,11 @@ def read_answer(
         raise UntrustedError(
             f"asked in space {space_id}, answered from space {_plain(answer.space)}: "
             "these scores mean nothing"
+        )
+    if galleries is not None and answer.gallery not in galleries:
+        raise UntrustedError(
+            f"asked galleries {', '.join(galleries)}, answered from "
+            f"{_plain(answer.gallery or 'one that is not named')}: nobody admitted this pair"
         )
     if len(answer.results) != n_queries:
         raise UntrustedError(f"asked {n_queries} queries, got {len(answer.results)} answers")

@@ -13,6 +13,7 @@ from compat.errors import CorruptError, UsageError
 from compat.files import digest_of, read_bounded, read_digested, write_atomic
 from compat.golden import GoldenCheck
 from compat.manifest import MAX_MANIFEST_BYTES, Artifact, Blob, ReleaseManifest, Version
+from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix
 from compat.space import Name
 
 MAX_STATE_BYTES = 2**20
@@ -29,10 +30,21 @@ class Slot(BaseModel):
     artifact: Artifact
     golden: Blob
     check: GoldenCheck
+    matrix: Blob | None = None  # None: the registry has none
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        needed = (self.manifest, self.artifact, self.golden)
+        return needed if self.matrix is None else (*needed, self.matrix)
+
+    @property
+    def release(self) -> tuple[str, str, str]:
+        """What runs; the matrix may change under it."""
+        return self.manifest.digest, self.artifact.digest, self.golden.digest
 
     @property
     def digests(self) -> frozenset[str]:
-        return frozenset({self.manifest.digest, self.artifact.digest, self.golden.digest})
+        return frozenset(each.digest for each in self.blobs)
 
 
 class SlotState(BaseModel):
@@ -46,7 +58,7 @@ class SlotState(BaseModel):
 
     def followed_by(self, slot: Slot) -> "SlotState":
         """The state after a switch to ``slot``; mending the running one keeps what was before."""
-        same = slot.digests == self.current.digests
+        same = slot.release == self.current.release
         return SlotState(current=slot, previous=self.previous if same else self.current)
 
 
@@ -106,12 +118,21 @@ class Slots:
         return True
 
     def is_intact(self, slot: Slot) -> bool:
-        return all(self.holds(each) for each in (slot.manifest, slot.artifact, slot.golden))
+        return all(self.holds(each) for each in slot.blobs)
 
     def manifest(self, slot: Slot) -> ReleaseManifest:
         if slot.manifest.size_bytes > MAX_MANIFEST_BYTES:
             raise CorruptError(f"{self._state} is damaged: run kinspace device update to mend it")
         return ReleaseManifest.from_bytes(self.read(slot.manifest))
+
+    def matrix(self, slot: Slot) -> CompatibilityMatrix | None:
+        """Raises CorruptError: the disk spoilt it. Remedy: update again."""
+        if slot.matrix is None:
+            return None
+        if slot.matrix.size_bytes > MAX_MATRIX_BYTES:
+            raise CorruptError(f"{self._state} is damaged: run kinspace device update to mend it")
+        family = self.manifest(slot).family
+        return CompatibilityMatrix.from_bytes(self.read(slot.matrix), family=family)
 
     def prune(self, *, wanted: frozenset[str]) -> None:
         """Remove every blob, and what a power cut left behind, that ``wanted`` does not name."""

@@ -34,8 +34,9 @@ def serve(
 
     store = open_store(registry)
     with TemporaryDirectory(prefix="kinspace-") as scratch:
-        release = LocalRelease(store, family, Path(scratch), root=root).manifest
-    app = create_app(store, gallery, release, images_dir=images)
+        offered = LocalRelease(store, family, Path(scratch), root=root)
+    release, matrix = offered.manifest, offered.matrix
+    app = create_app(store, gallery, release, images_dir=images, matrix=matrix)
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"http://{shown}:{listening.getsockname()[1]}")

@@ -13,6 +13,7 @@ from tuf.ngclient import FetcherInterface
 from compat.errors import UsageError
 from compat.files import read_bounded
 from compat.manifest import Artifact, ReleaseManifest
+from compat.matrix import CompatibilityMatrix
 from edge.client import RegistryClient
 from edge.device import MAX_ARTIFACT_BYTES, STABLE
 from edge.trusted import MAX_ROOT_BYTES
@@ -68,6 +69,7 @@ class LocalRelease:
         self._client.refresh()
         version = self._client.channel(family, STABLE).version
         self.manifest: ReleaseManifest = self._client.manifest(family, version)
+        self.matrix: CompatibilityMatrix | None = self._client.matrix(family)
 
     @property
     def cloud_artifact(self) -> Artifact:

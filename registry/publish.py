@@ -24,9 +24,11 @@ from compat.manifest import (
     channel_target,
     manifest_target,
 )
+from compat.matrix import matrix_target
 from compat.report import ArtifactEvidence, Report
 from compat.space import EmbeddingSpace
 from edge.device import STABLE
+from registry.matrix import stored_matrix, with_release
 from registry.repository import Repository
 
 
@@ -129,14 +131,21 @@ def publish(repository: Repository, candidate: Candidate) -> ReleaseManifest:
     published = repository.read(family, name, max_bytes=MAX_MANIFEST_BYTES)
     if published == manifest.to_bytes():
         return manifest
-    if published is None and (stable := _stable(repository, family)):
+    if published is not None:
+        raise RefusedError(f"{name} is published with other bytes: choose a new version")
+    if stable := _stable(repository, family):
         check_follows(stable, manifest)
     pointer = Channel(family=family, channel=STABLE, version=manifest.version)
+    report = Report.from_bytes(candidate.report)
+    matrix = with_release(stored_matrix(repository, family), manifest, report)
     repository.sign_targets(
         family,
         {blob_target(family, digest): blob for digest, blob in blobs.items()}
         | {name: manifest.to_bytes()},
-        moving={channel_target(family, STABLE): pointer.to_bytes()},
+        moving={
+            channel_target(family, STABLE): pointer.to_bytes(),
+            matrix_target(family): matrix.to_bytes(),
+        },
         expected=version,
     )
     return manifest

@@ -1,9 +1,11 @@
 """The search service: a vector comes from a device, the nearest gallery items go back.
 
 The photo never leaves the device. A query says which space its vector is of and which artifact made
-it; what the signed release does not list, or another space, is refused with 409 before anything
-is compared. One service answers for one release and one version of its gallery; both are read at
-the start, so a new release or gallery is taken up by starting anew (docs/adr/0007).
+it; another space, or an artifact that the family's signed matrix does not admit to this gallery, is
+refused with 409 before anything is compared. Where a family has no matrix yet, the release's own
+list of artifacts stands for it (docs/matrix.md). One service answers for one release and one
+version of its gallery; both are read at the start, so a new release or gallery is taken up by
+starting anew (docs/adr/0007).
 """
 
 from pathlib import Path
@@ -16,16 +18,19 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.exceptions import HTTPException
 
-from compat.errors import KinspaceError, SpaceError, UsageError
-from compat.manifest import Digest, ReleaseManifest
+from compat.errors import KinspaceError, UsageError
+from compat.manifest import Digest, ReleaseManifest, Version
+from compat.matrix import CompatibilityMatrix, Entry
 from registry.body_limit import BodyLimit
 from registry.gallery import Gallery, GalleryHit
+from registry.pairing import Pairing, Refusal
 from registry.signed_files import mount_registry
 from registry.storage.port import Store
 
 MAX_BODY_BYTES = 2**20
 MAX_VECTORS = 64
 MAX_K = 100
+MAX_GALLERIES = 1000
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -48,6 +53,11 @@ class Query(BaseModel):
         description="id of the space that the vector is of", examples=["furniture/g1/128/cosine"]
     )
     artifact: Digest = Field(description="sha256 of the artifact that made the vector")
+    galleries: list[Version] | None = Field(
+        default=None,
+        max_length=MAX_GALLERIES,
+        description="gallery generations that the device may search; another is refused",
+    )
     vector: Vector | None = Field(default=None, description="one embedding, D finite numbers")
     vectors: list[Vector] | None = Field(default=None, min_length=1, max_length=MAX_VECTORS)
     k: int = Field(default=10, ge=1, le=MAX_K, description="how many gallery items to return")
@@ -77,6 +87,7 @@ class Results(BaseModel):
 
     space: str
     release: str
+    gallery: str | None = Field(description="gallery generation; null: the family has no matrix")
     results: list[list[Hit]]
 
 
@@ -88,21 +99,15 @@ class SpaceStatus(BaseModel):
     dim: int
     gallery: int = Field(description="number of gallery items")
     gallery_model: str = Field(description="sha256 of the artifact that embedded the gallery")
+    gallery_generation: str | None = Field(description="null: the family has no matrix")
 
 
 class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class Refusal(BaseModel):
-    """Why there is no answer, and what to do about it."""
-
-    error: str
-    cure: str
-
-
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    409: {"model": Refusal, "description": "another space, or an artifact that was never proven"},
+    409: {"model": Refusal, "description": "another space, or a pair that was never proven"},
     413: {"model": Refusal, "description": f"more than {MAX_BODY_BYTES} bytes"},
     422: {"model": Refusal, "description": "not a query: wrong dimension, NaN, zero, k"},
 }
@@ -113,6 +118,8 @@ def create_app(
     gallery_dir: Path,
     release: ReleaseManifest,
     images_dir: Path | None = None,
+    *,
+    matrix: CompatibilityMatrix | None = None,
 ) -> FastAPI:
     """The HTTP application for one release.
 
@@ -121,13 +128,14 @@ def create_app(
         gallery_dir: holds the gallery of the release's space.
         release: the verified manifest.
         images_dir: where the paths of gallery items start; None serves no images.
+        matrix: the family's, verified; None where it has none.
 
     Raises:
         SpaceError: the gallery is of another space or model. Remedy: build it with this release.
         UsageError, CorruptError: see `registry.gallery.Gallery.open`.
     """
     gallery = Gallery.open(gallery_dir, release.space.id)
-    check_gallery(gallery, release)
+    pairing = Pairing.of(gallery.status, release, matrix)
     app = FastAPI(
         title="kinspace search",
         version=release.version,
@@ -139,49 +147,24 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _http_refusal)
     app.add_exception_handler(KinspaceError, _broken)
-    _add_search(app, gallery, release)
-    _add_status(app, gallery, release)
+    _add_search(app, gallery, pairing)
+    _add_status(app, gallery, pairing)
     if images_dir is not None:
         _add_images(app, gallery, images_dir.resolve())
     mount_registry(app, registry)
     return app
 
 
-def check_gallery(gallery: Gallery, release: ReleaseManifest) -> None:
-    """Return when the release's own gallery model embedded ``gallery``. Raises SpaceError."""
-    digests = [artifact.digest for artifact in release.cloud.artifacts]
-    if gallery.status.model_digest not in digests:
-        raise SpaceError(
-            f"the gallery was embedded by {gallery.status.model_digest[:12]}, release "
-            f"{release.version} proved {', '.join(each[:12] for each in digests)}: build the "
-            "gallery again with kinspace gallery build"
-        )
+def _add_search(app: FastAPI, gallery: Gallery, pairing: Pairing) -> None:
+    release = pairing.release
 
-
-def refusal_of(query: Query, release: ReleaseManifest) -> Refusal | None:
-    """Why ``query`` must not be compared with the gallery of ``release``; None when it may."""
-    if query.space != release.space.id:
-        return Refusal(
-            error=f"this gallery is of space {release.space.id}, the query of {query.space}: "
-            "their embeddings cannot be compared",
-            cure="run kinspace device update, or search a gallery of the query's space",
-        )
-    proven = {artifact.digest for artifact in release.cloud.artifacts}
-    if query.artifact not in proven and release.find_artifact(query.artifact) is None:
-        return Refusal(
-            error=f"release {release.version} of {release.family} does not list artifact "
-            f"{query.artifact[:12]}: nobody proved that its embeddings can be compared",
-            cure="run kinspace device update; if the device is newer than this service, restart "
-            "the service on the newer release",
-        )
-    return None
-
-
-def _add_search(app: FastAPI, gallery: Gallery, release: ReleaseManifest) -> None:
     @app.post("/v1/search", response_model=Results, responses=_REFUSALS, tags=["search"])
     def search(query: Query) -> Results | Response:
         """The nearest gallery items of each vector, by exact cosine."""
-        if refusal := refusal_of(query, release):
+        refusal = pairing.refusal_of(
+            space=query.space, artifact=query.artifact, galleries=query.galleries
+        )
+        if refusal:
             return _refuse(409, refusal)
         if wrong := {len(row) for row in query.rows} - {gallery.dim}:
             error = f"a vector has {min(wrong)} numbers, space {query.space} has {gallery.dim}"
@@ -192,11 +175,18 @@ def _add_search(app: FastAPI, gallery: Gallery, release: ReleaseManifest) -> Non
             found = gallery.search(np.asarray(query.rows, dtype=np.float64), query.k)
         except UsageError as error:
             return _refuse(422, Refusal(error=str(error), cure="embed the photo again"))
-        results = [[_hit(hit) for hit in hits] for hits in found]
-        return Results(space=release.space.id, release=release.version, results=results)
+        entry = pairing.entry(query.artifact)
+        return Results(
+            space=release.space.id,
+            release=release.version,
+            gallery=pairing.generation,
+            results=[[_hit(hit, entry) for hit in hits] for hits in found],
+        )
 
 
-def _add_status(app: FastAPI, gallery: Gallery, release: ReleaseManifest) -> None:
+def _add_status(app: FastAPI, gallery: Gallery, pairing: Pairing) -> None:
+    release = pairing.release
+
     @app.get("/v1/space", tags=["status"])
     def space() -> SpaceStatus:
         """Which space, release and gallery answer here."""
@@ -206,6 +196,7 @@ def _add_status(app: FastAPI, gallery: Gallery, release: ReleaseManifest) -> Non
             dim=gallery.dim,
             gallery=gallery.status.rows,
             gallery_model=gallery.status.model_digest,
+            gallery_generation=pairing.generation,
         )
 
     @app.get("/health", tags=["status"])
@@ -234,8 +225,10 @@ def _add_images(app: FastAPI, gallery: Gallery, root: Path) -> None:
         )
 
 
-def _hit(hit: GalleryHit) -> Hit:
-    return Hit(id=hit.id, label=hit.label, path=hit.path, score=hit.score)
+def _hit(hit: GalleryHit, entry: Entry | None) -> Hit:
+    """The score on the scale of the reference pair, within what a cosine can be."""
+    score = hit.score if entry is None else entry.calibrated(hit.score)
+    return Hit(id=hit.id, label=hit.label, path=hit.path, score=min(1.0, max(-1.0, score)))
 
 
 def _refuse(status_code: int, refusal: Refusal) -> JSONResponse:

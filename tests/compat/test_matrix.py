@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from compat.errors import QueryRefusedError, UntrustedError
+from compat.errors import QueryRefusedError, UntrustedError, UsageError
 from compat.matrix import CompatibilityMatrix, Entry, matrix_target
 
 
@@ -140,3 +140,8 @@ def test_scores_of_a_pair_come_onto_the_reference_scale():
 
 def test_its_name_as_a_target():
     assert matrix_target("furniture") == "furniture/matrix/pairs.json"
+
+
+def test_pairs_that_contradict_what_is_there_are_not_taken():
+    with pytest.raises(UsageError, match=r"gallery 1\.0\.0 is of two cloud models"):
+        matrix(entry("a")).with_entries([entry("b", gallery_digest="9" * 64)])
