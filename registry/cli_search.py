@@ -25,22 +25,27 @@ def search(
     device = Device(home)
     active, embedder = device.active(), device.embedder()
     tensor = embedder.preprocess.tensor(read_image(photo), str(photo))  # (S, S, 3)
-    hits = service.search(
+    found = service.search_many(
         server,
-        embedder.embed(tensor[None])[0],
+        embedder.embed(tensor[None]),
         space_id=active.manifest.space.id,
         artifact_digest=active.artifact.digest,
         k=k,
     )
+    [hits] = found.results
     if as_json:
         answer = {
             "space": active.manifest.space.id,
             "release": active.manifest.version,
             "member": active.member.name,
             "artifact": active.artifact.digest,
+            "left_out": found.left_out,
             "hits": [hit.model_dump() for hit in hits],
         }
         typer.echo(json.dumps(answer))
         return
     for rank, hit in enumerate(hits, start=1):
         typer.echo(f"{rank:>3}  {hit.score:.4f}  {hit.label}  {hit.path}")
+    if found.left_out:
+        words = "this device's model may not be compared with them"
+        typer.echo(f"{found.left_out} gallery items were left out: {words}", err=True)

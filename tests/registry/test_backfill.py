@@ -160,11 +160,16 @@ def test_an_open_reader_stays_and_a_newer_version_is_noticed(folder, dataset):
 
 
 def test_accuracy_is_told_as_it_goes(folder, dataset, tmp_path):
-    images = dataset.of("test", "query")
-    embeddings = embed_images(embedder_of(NEW, tmp_path), [image.path for image in images])
-    labels = ("not in the gallery", *(image.label for image in images[1:]))
+    images, foreign = dataset.of("test", "query"), embedder_of(model(-50.0), tmp_path)
+    embeddings = embed_images(foreign, [image.path for image in images])
+    queries = HeldOutQueries(
+        embeddings, ("not in the gallery", *(image.label for image in images[1:]))
+    )
     steps = []
-    refill(folder, dataset, queries=HeldOutQueries(embeddings, labels), progress=steps.append)
+    backfill(
+        folder, dataset, foreign, space=SPACE, model_digest=digest_of(model(-50.0)),
+        queries=queries, batch_rows=8, progress=steps.append,
+    )  # fmt: skip
     assert [step.done for step in steps][:2] == [0, 4]  # a tenth is drawn first
     assert steps[-1].hit_rate_at_10 == 1.0  # of 39: the lone query is left out
     assert steps[0].hit_rate_at_10 < 1.0
