@@ -105,7 +105,7 @@ def _map(kind: Kind, x: Doubles, y: Doubles) -> Tensors:
 
 def held_out_errors(kind: Kind, x: Doubles, y: Doubles) -> Doubles:
     """1 - cosine of each pair under a map that was fitted without its fold: (N,)."""
-    errors = np.empty(len(x))
+    errors: Doubles = np.empty(len(x), dtype=np.float64)
     for fold in np.array_split(np.arange(len(x)), FOLDS):
         rest = np.setdiff1d(np.arange(len(x)), fold)
         mapped = mapped_rows(_map(kind, x[rest], y[rest]), x[fold].astype(np.float32))
@@ -132,7 +132,9 @@ def _ridge(x: Doubles, y: Doubles) -> Doubles:
 
 
 def _solve(x: Doubles, y: Doubles, strength: float) -> Doubles:
-    solved: Doubles = np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ y)
+    solved: Doubles = np.asarray(
+        np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ y), dtype=np.float64
+    )
     return solved
 
 

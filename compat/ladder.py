@@ -2,10 +2,10 @@
 
 A foreign new model, trained without a thought of the old one, cannot be compared with the gallery
 that the old one made. What then may be done, and in which order, is measured and signed: (1) the
-*adapter* maps the query into the gallery's space; (2) *dual* query: the model that ran before, which
-a device keeps, embeds the photo too; (3) *cloud*: the photo is sent and the gallery's own model embeds
-it, only with the user's consent; else the query is refused. A rung that its evidence does not admit is
-no rung (docs/ladder.md, docs/adr/0021).
+*adapter* maps the query into the gallery's space; (2) *dual* query: the model that ran before,
+which a device keeps, embeds the photo too; (3) *cloud*: the photo is sent and the gallery's own
+model embeds it, only with the user's consent; else the query is refused. A rung that its evidence
+does not admit is no rung (docs/ladder.md, docs/adr/0021).
 """
 
 from dataclasses import dataclass

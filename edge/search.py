@@ -44,6 +44,10 @@ class Hit(_Part):
     generation: _Text | None = None  # of the row; None: the service knows of no matrix
 
 
+class _Space(_Part):
+    space: _Text
+
+
 class Answer(_Part):
     """What a service found, and how much of its gallery it did not compare."""
 
@@ -125,6 +129,32 @@ def search_many(
     )
 
 
+def search_photo(
+    url: str, photo: bytes, *, space_id: str, k: int = 10, timeout_s: float = 30.0
+) -> Answer:
+    """The ``k`` items nearest to a photo that the service embeds: **the photo leaves the device**.
+
+    Only for a user who allowed it, see `compat.ladder`. Raises as `search_many`.
+    """
+    if not 1 <= k <= MAX_K:
+        raise UsageError(f"k is {k}: ask for 1 to {MAX_K}")
+    status, body = _post(f"{url.rstrip('/')}/v1/search-photo?k={k}", photo, timeout_s)
+    return read_answer(status, body, space_id=space_id, n_queries=1, k=k)
+
+
+def space_of(url: str, timeout_s: float = 10.0) -> str:
+    """Id of the space that the service's gallery is of. Raises as `search_many`."""
+    status, body = _send("GET", f"{url.rstrip('/')}/v1/space", None, timeout_s)
+    if status in _BUSY:
+        raise OfflineError(f"the search service cannot answer now ({status}): {_words(body)}")
+    try:
+        return _Space.model_validate_json(body).space
+    except ValidationError as error:
+        raise UntrustedError(
+            f"the search service answered {status} and does not say which space it is of"
+        ) from error
+
+
 def read_answer(
     status: int,
     body: bytes,
@@ -178,14 +208,24 @@ def _strange(answer: Answer, galleries: Sequence[str]) -> str | None:
 
 
 def _post(url: str, question: object, timeout_s: float) -> tuple[int, bytes]:
-    """Status and body; a slow drip is cut off at ``timeout_s`` like silence."""
+    return _send("POST", url, question, timeout_s)
+
+
+def _send(method: str, url: str, question: object, timeout_s: float) -> tuple[int, bytes]:
+    """Status and body; a slow drip is cut off at ``timeout_s`` like silence.
+
+    ``question``: bytes are sent as they are, None is no body, anything else is JSON.
+    """
     deadline = time.monotonic() + timeout_s
     body = bytearray()
     headers = {"Accept-Encoding": "identity"}  # no compressed answer, so no bomb in one
+    sent: dict[str, Any] = {} if question is None else {"json": question}
+    if isinstance(question, bytes):
+        sent = {"content": question}
     try:
         with (
             httpx.Client(timeout=timeout_s) as client,
-            client.stream("POST", url, json=question, headers=headers) as response,
+            client.stream(method, url, headers=headers, **sent) as response,
         ):
             for chunk in response.iter_raw():
                 body += chunk

@@ -8,23 +8,26 @@ admitted to are left out, and the answer says how many. One service answers for 
 the start; its gallery is followed from commit to commit (docs/gallery.md).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import Body, FastAPI, Request
+from fastapi import Query as QueryParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.exceptions import HTTPException
 
+from compat.embedding import Embedder
 from compat.errors import KinspaceError, UsageError
 from compat.manifest import Digest, ReleaseManifest, Version
 from compat.matrix import CompatibilityMatrix
 from registry.body_limit import BodyLimit
 from registry.gallery import GalleryHit
 from registry.live_gallery import LiveGallery
-from registry.pairing import Pairing, Refusal
+from registry.pairing import Admitted, Pairing, Refusal
 from registry.signed_files import mount_registry
 from registry.storage.port import Store
 
@@ -132,6 +135,7 @@ def create_app(
     images_dir: Path | None = None,
     *,
     matrix: CompatibilityMatrix | None = None,
+    photo_embedder: Embedder | None = None,
 ) -> FastAPI:
     """The HTTP application for one release.
 
@@ -141,6 +145,7 @@ def create_app(
         release: the verified manifest.
         images_dir: where the paths of gallery items start; None serves no images.
         matrix: the family's, verified; None where it has none.
+        photo_embedder: the cloud model, to answer for photos too; None: no photo is taken.
 
     Raises:
         SpaceError: the gallery is of another space or model. Remedy: build it with this release.
@@ -162,6 +167,8 @@ def create_app(
     app.add_exception_handler(KinspaceError, _broken)
     _add_search(app, gallery, pairing)
     _add_status(app, gallery, pairing)
+    if photo_embedder is not None:
+        _add_photos(app, gallery, pairing, photo_embedder)
     if images_dir is not None:
         _add_images(app, gallery, images_dir.resolve())
     mount_registry(app, registry)
@@ -169,8 +176,6 @@ def create_app(
 
 
 def _add_search(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:
-    release = pairing.release
-
     @app.post("/v1/search", response_model=Results, responses=_REFUSALS, tags=["search"])
     def search(query: Query) -> Results | Response:
         """The nearest gallery items of each vector, by exact cosine."""
@@ -190,13 +195,45 @@ def _add_search(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:
             found = gallery.search(vectors, query.k, among=admitted.searchable)
         except UsageError as error:
             return _refuse(422, Refusal(error=str(error), cure="embed the photo again"))
-        return Results(
+        return _results(found, admitted, pairing)
+
+
+def _add_photos(app: FastAPI, live: LiveGallery, pairing: Pairing, embedder: Embedder) -> None:
+    release = pairing.release
+
+    @app.post("/v1/search-photo", response_model=Results, responses=_REFUSALS, tags=["search"])
+    def search_photo(
+        photo: Annotated[bytes, Body(media_type="application/octet-stream")],
+        k: Annotated[int, QueryParameter(ge=1, le=MAX_K)] = 10,
+    ) -> Results | Response:
+        """The nearest gallery items of a photo, embedded here and not kept: the last rung."""
+        gallery = live.now()
+        admitted = pairing.admit(
+            gallery.status,
             space=release.space.id,
-            release=release.version,
-            galleries=None if admitted.generations is None else list(admitted.generations),
-            left_out=admitted.left_out,
-            results=[[_hit(hit, pairing) for hit in hits] for hits in found],
+            artifact=release.cloud.artifacts[0].digest,
+            galleries=None,
         )
+        if isinstance(admitted, Refusal):
+            return _refuse(409, admitted)
+        try:
+            tensor = embedder.preprocess.tensor(photo, "the photo")  # (S, S, 3)
+            found = gallery.search(embedder.embed(tensor[None]), k, among=admitted.searchable)
+        except UsageError as error:
+            return _refuse(422, Refusal(error=str(error), cure="send a JPEG, PNG or WebP photo"))
+        return _results(found, admitted, pairing)
+
+
+def _results(
+    found: Sequence[Sequence[GalleryHit]], admitted: Admitted, pairing: Pairing
+) -> Results:
+    return Results(
+        space=pairing.release.space.id,
+        release=pairing.release.version,
+        galleries=None if admitted.generations is None else list(admitted.generations),
+        left_out=admitted.left_out,
+        results=[[_hit(hit, pairing) for hit in hits] for hits in found],
+    )
 
 
 def _add_status(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:

@@ -56,17 +56,18 @@ def embedder_of(blob: bytes, folder: Path) -> Embedder:
     return open_embedder(path, "onnxruntime", RECIPE, SPACE.dim)
 
 
-def tiles_in(folder: Path, n: int = 40) -> Dataset:
-    """``n`` colours, each a query and a gallery image of the split test."""
+def tiles_in(folder: Path, n: int = 40, *, n_train: int = 0) -> Dataset:
+    """``n`` colours of the split test after ``n_train`` others, each a query and a gallery image."""
     rows, rng = ["path,label,split,role"], np.random.default_rng(1)
     folder.mkdir(parents=True)
-    for label in range(n):
+    for label in range(n_train + n):
+        split = "train" if label < n_train else "test"
         colour = rng.integers(20, 230, 3)
         for role in ("query", "gallery"):
             shade = colour + rng.integers(-6, 6, 3)
             name = f"{label}-{role}.png"
             Image.new("RGB", (9, 9), tuple(int(c) for c in shade)).save(folder / name)
-            rows.append(f"{name},c{label},test,{role}")
+            rows.append(f"{name},c{label},{split},{role}")
     (folder / "manifest.csv").write_text("\n".join(rows))
     return read_dataset(folder)
 
@@ -81,34 +82,47 @@ def artifact_of(blob: bytes) -> Artifact:
     )
 
 
-def candidate(data: Path, *, version: str, cloud: bytes, small: bytes) -> Candidate:
-    """A release of a cloud model and a member, in a report that finds the member good."""
+def candidate(
+    data: Path,
+    *,
+    version: str,
+    cloud: bytes,
+    members: dict[str, bytes],
+    space: EmbeddingSpace = SPACE,
+) -> Candidate:
+    """A release of a cloud model and members, in a report that finds the members good."""
     dataset = read_dataset(data)
     photo = read_image(dataset.of("test", "query")[0].path)
     golden = GoldenSet(
         images=(photo,),
         pixels=RECIPE.pixels(photo)[None],
-        embeddings={digest_of(small): embedder_of(small, data.parent).embed_images([photo])},
+        embeddings={
+            digest_of(each): embedder_of(each, data.parent).embed_images([photo])
+            for each in members.values()
+        },
     ).to_bytes()
     shared = {"preprocess": RECIPE, "macs": 9, "params": 9}
     blob = Blob(digest=digest_of(golden), size_bytes=len(golden))
     sizes = {"size_bytes": len(cloud), "macs": 9, "params": 9}
     report = Report(
-        family=SPACE.family,
-        space=SPACE,
+        family=space.family,
+        space=space,
         evidence=Evidence(
             dataset_digest=dataset.digest, split="test", queries=9, gallery=9, classes=9
         ),
         cloud=CloudEvidence(name="large", digest=digest_of(cloud), paragon=RETRIEVAL, **sizes),
-        artifacts=(measured(artifact_of(small), "small"),),
+        artifacts=tuple(measured(artifact_of(each), name) for name, each in members.items()),
         policy=Policy(),
         timing=Timing(machine="m", artifacts=()),
     )
     return Candidate(
         version=version,
-        space=SPACE,
+        space=space,
         report=report.to_bytes(),
         cloud=Model(name="large", artifacts=(artifact_of(cloud),), **shared),
-        members=(Member(name="small", artifacts=(artifact_of(small),), golden=blob, **shared),),
-        blobs={digest_of(each): each for each in (cloud, small, golden)},
+        members=tuple(
+            Member(name=name, artifacts=(artifact_of(each),), golden=blob, **shared)
+            for name, each in members.items()
+        ),
+        blobs={digest_of(each): each for each in (cloud, golden, *members.values())},
     )
