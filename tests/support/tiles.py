@@ -57,7 +57,7 @@ def embedder_of(blob: bytes, folder: Path) -> Embedder:
 
 
 def tiles_in(folder: Path, n: int = 40, *, n_train: int = 0) -> Dataset:
-    """``n`` colours of the split test after ``n_train`` others, each a query and a gallery image."""
+    """``n`` test colours after ``n_train`` others, one query, one gallery image each."""
     rows, rng = ["path,label,split,role"], np.random.default_rng(1)
     folder.mkdir(parents=True)
     for label in range(n_train + n):
