@@ -11,6 +11,7 @@ from tuf.ngclient import FetcherInterface
 
 from compat.errors import CorruptError, UntrustedError, UsageError
 from compat.files import digest_of
+from compat.ladder import MAX_LADDER_BYTES, Ladder, ladder_target
 from compat.manifest import (
     MAX_MANIFEST_BYTES,
     Blob,
@@ -21,6 +22,7 @@ from compat.manifest import (
     manifest_target,
 )
 from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix, matrix_target
+from compat.space import EmbeddingSpace
 from edge.trusted import TrustedFiles
 
 MAX_CHANNEL_BYTES = 2**16
@@ -96,6 +98,19 @@ class RegistryClient:
         """
         blob = self._files.read(matrix_target(family), MAX_MATRIX_BYTES)
         return None if blob is None else CompatibilityMatrix.from_bytes(blob, family=family)
+
+    def ladder(
+        self, source: EmbeddingSpace, member: str, *, artifact: str, target: str
+    ) -> Ladder | None:
+        """What the artifact of ``member`` may do before a gallery of ``target``; None: nothing.
+
+        Raises:
+            OfflineError, UntrustedError: see `refresh`.
+        """
+        blob = self._files.read(ladder_target(source, member, target), MAX_LADDER_BYTES)
+        if blob is None:
+            return None
+        return Ladder.from_bytes(blob, artifact=artifact, source=source.id, target=target)
 
     def blob(self, family: str, blob: Blob, *, max_bytes: int) -> bytes:
         """The bytes that ``blob`` of a release names.

@@ -176,10 +176,26 @@ class Device:
 
         return profile_in(self.home, self._usable(self.config()), is_fresh=is_fresh)
 
-    def embedder(self) -> Embedder:
-        """The active artifact, ready to run. Raises as `active`."""
-        manifest, member, artifact, path = self.active()
+    def embedder(self, of: Active | None = None) -> Embedder:
+        """The active artifact, or another that is held, ready to run. Raises as `active`."""
+        manifest, member, artifact, path = of or self.active()
         return self._open(path, artifact.runtime, member.preprocess, manifest.space.dim)
+
+    def previous(self) -> Active | None:
+        """What ran before the active release, where this device still holds it whole."""
+        state = self._slots.state
+        slot = state.previous if state else None
+        if slot is None or not self._slots.is_intact(slot):
+            return None
+        manifest = self._slots.manifest(slot)
+        found = manifest.find_artifact(slot.artifact.digest)
+        return found and Active(manifest, *found, self._slots.path(slot.artifact))
+
+    def client(self) -> RegistryClient:
+        """The registry, refreshed. Hold the home's lock. Raises as `update`."""
+        client = RegistryClient(self.config().registry, self.home / "trust", self._root())
+        client.refresh()
+        return client
 
     def status(self) -> Status:
         """Raises UsageError when the home is not set up, CorruptError when its state is damaged."""

@@ -1,9 +1,9 @@
 """Ask the search service: an embedding goes out, never the photo; hits come back, checked.
 
 The question names the gallery generations that the signed matrix admits the artifact to: a service
-that holds another refuses, and an answer from another is not believed. The answer is bounded in
+leaves out rows of others, and an answer from another is not believed. The answer is bounded in
 bytes and in time, and believed only as far as it fits the question: same space, one list a vector,
-at most ``k`` hits, scores that are cosines in falling order.
+at most ``k`` hits, scores in falling order.
 """
 
 import json
@@ -35,17 +35,25 @@ class _Part(BaseModel):
 
 
 class Hit(_Part):
-    """A gallery item that was found; ``score`` is the cosine, higher is closer."""
+    """A gallery item that was found; ``score`` is in [-1, 1], higher is closer."""
 
     id: _Text
     label: _Text
     path: _Text
     score: float = Field(ge=-1, le=1, allow_inf_nan=False)
+    generation: _Text | None = None  # of the row; None: the service knows of no matrix
 
 
-class _Results(_Part):
+class _Space(_Part):
     space: _Text
-    gallery: _Text | None = None  # generation; None: the service knows of no matrix
+
+
+class Answer(_Part):
+    """What a service found, and how much of its gallery it did not compare."""
+
+    space: _Text
+    galleries: tuple[_Text, ...] | None = None  # generations; None: it knows of no matrix
+    left_out: int = Field(default=0, ge=0)  # rows that the artifact is not admitted to
     results: tuple[tuple[Hit, ...], ...] = Field(max_length=MAX_VECTORS)
 
 
@@ -68,7 +76,7 @@ def search(
         galleries=galleries,
         k=k,
         timeout_s=timeout_s,
-    )
+    ).results
     return hits
 
 
@@ -81,7 +89,7 @@ def search_many(
     galleries: Sequence[str] | None = None,
     k: int = 10,
     timeout_s: float = 10.0,
-) -> tuple[tuple[Hit, ...], ...]:
+) -> Answer:
     """For each embedding the ``k`` nearest gallery items: (N, D), N <= 64 -> N x at most k.
 
     Args:
@@ -121,6 +129,32 @@ def search_many(
     )
 
 
+def search_photo(
+    url: str, photo: bytes, *, space_id: str, k: int = 10, timeout_s: float = 30.0
+) -> Answer:
+    """The ``k`` items nearest to a photo that the service embeds: **the photo leaves the device**.
+
+    Only for a user who allowed it, see `compat.ladder`. Raises as `search_many`.
+    """
+    if not 1 <= k <= MAX_K:
+        raise UsageError(f"k is {k}: ask for 1 to {MAX_K}")
+    status, body = _post(f"{url.rstrip('/')}/v1/search-photo?k={k}", photo, timeout_s)
+    return read_answer(status, body, space_id=space_id, n_queries=1, k=k)
+
+
+def space_of(url: str, timeout_s: float = 10.0) -> str:
+    """Id of the space that the service's gallery is of. Raises as `search_many`."""
+    status, body = _send("GET", f"{url.rstrip('/')}/v1/space", None, timeout_s)
+    if status in _BUSY:
+        raise OfflineError(f"the search service cannot answer now ({status}): {_words(body)}")
+    try:
+        return _Space.model_validate_json(body).space
+    except ValidationError as error:
+        raise UntrustedError(
+            f"the search service answered {status} and does not say which space it is of"
+        ) from error
+
+
 def read_answer(
     status: int,
     body: bytes,
@@ -129,7 +163,7 @@ def read_answer(
     galleries: Sequence[str] | None = None,
     n_queries: int,
     k: int,
-) -> tuple[tuple[Hit, ...], ...]:
+) -> Answer:
     """What an HTTP answer means; no network in here. Raises as `search_many`."""
     if status == 409:
         raise QueryRefusedError(f"the search service refuses this query: {_words(body)}")
@@ -140,7 +174,7 @@ def read_answer(
     if status != 200:
         raise UntrustedError(f"the search service answered {status}, which no search service does")
     try:
-        answer = _Results.model_validate_json(body)
+        answer = Answer.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         raise UntrustedError(
@@ -152,10 +186,10 @@ def read_answer(
             f"asked in space {space_id}, answered from space {_plain(answer.space)}: "
             "these scores mean nothing"
         )
-    if galleries is not None and answer.gallery not in galleries:
+    if galleries is not None and (strange := _strange(answer, galleries)):
         raise UntrustedError(
-            f"asked galleries {', '.join(galleries)}, answered from "
-            f"{_plain(answer.gallery or 'one that is not named')}: nobody admitted this pair"
+            f"asked galleries {', '.join(galleries)}, answered from {_plain(strange)}: nobody "
+            "admitted this pair"
         )
     if len(answer.results) != n_queries:
         raise UntrustedError(f"asked {n_queries} queries, got {len(answer.results)} answers")
@@ -163,18 +197,35 @@ def read_answer(
         scores = [hit.score for hit in hits]
         if len(hits) > k or scores != sorted(scores, reverse=True):
             raise UntrustedError(f"the search service's hits are not the {k} best in order")
-    return answer.results
+    return answer
+
+
+def _strange(answer: Answer, galleries: Sequence[str]) -> str | None:
+    """A generation that was answered from and not asked for."""
+    named = answer.galleries or ("one that is not named",)
+    of_rows = [hit.generation or "one that is not named" for hits in answer.results for hit in hits]
+    return next((each for each in (*named, *of_rows) if each not in galleries), None)
 
 
 def _post(url: str, question: object, timeout_s: float) -> tuple[int, bytes]:
-    """Status and body; a slow drip is cut off at ``timeout_s`` like silence."""
+    return _send("POST", url, question, timeout_s)
+
+
+def _send(method: str, url: str, question: object, timeout_s: float) -> tuple[int, bytes]:
+    """Status and body; a slow drip is cut off at ``timeout_s`` like silence.
+
+    ``question``: bytes are sent as they are, None is no body, anything else is JSON.
+    """
     deadline = time.monotonic() + timeout_s
     body = bytearray()
     headers = {"Accept-Encoding": "identity"}  # no compressed answer, so no bomb in one
+    sent: dict[str, Any] = {} if question is None else {"json": question}
+    if isinstance(question, bytes):
+        sent = {"content": question}
     try:
         with (
             httpx.Client(timeout=timeout_s) as client,
-            client.stream("POST", url, json=question, headers=headers) as response,
+            client.stream(method, url, headers=headers, **sent) as response,
         ):
             for chunk in response.iter_raw():
                 body += chunk

@@ -14,6 +14,7 @@ from registry.cli_ceremony import keys_app
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
+from registry.cli_ladder import ladder_app
 from registry.cli_matrix import matrix_app
 from registry.cli_new import new
 from registry.cli_profile import profile
@@ -42,6 +43,7 @@ device_app.command("search")(search)
 device_app.command("attest")(attest)
 device_app.command("profile")(profile)
 app.add_typer(device_app, name="device")
+app.add_typer(ladder_app, name="ladder")
 app.add_typer(keys_app, name="keys")
 app.add_typer(matrix_app, name="matrix")
 app.add_typer(report_app, name="report")

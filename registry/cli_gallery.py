@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from registry.cli_backfill import accept, backfill, rollback
 from registry.cli_errors import exits
 
-gallery_app = typer.Typer(help="Build and inspect the gallery index.", no_args_is_help=True)
+gallery_app = typer.Typer(help="Build, renew and inspect the gallery.", no_args_is_help=True)
+gallery_app.command("backfill")(backfill)
+gallery_app.command("rollback")(rollback)
+gallery_app.command("accept")(accept)
 
 GalleryDir = Annotated[Path, typer.Option("--gallery", help="folder of the gallery index")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
@@ -72,5 +76,5 @@ def status(gallery: GalleryDir, as_json: Json = False) -> None:
         typer.echo(json.dumps([asdict(each) for each in found]))
         return
     for each in found:
-        words = f"{each.space_id}: {each.rows} images, gallery model {each.model_digest[:12]}"
-        typer.echo(f"{words}, version {each.version}")
+        made_by = ", ".join(f"{of.rows} by {of.model_digest[:12]}" for of in each.generations)
+        typer.echo(f"{each.space_id}: {each.rows} images, {made_by}, version {each.version}")

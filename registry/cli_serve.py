@@ -16,12 +16,18 @@ def serve(
     registry: Annotated[str, typer.Option(help="folder or s3://bucket/prefix of the registry")],
     gallery: Annotated[Path, typer.Option(help="folder of the gallery index")],
     family: Annotated[str, typer.Option(help="family whose stable release is served")],
+    version: Annotated[
+        str | None, typer.Option(help="serve this release, for a gallery that is not renewed yet")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="folder of the gallery images, to serve them too")
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="trusted root.json; default the registry's first root")
     ] = None,
+    photos: Annotated[
+        bool, typer.Option(help="embed photos here too, for devices whose users allow it")
+    ] = False,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 8000,
 ) -> None:
@@ -34,9 +40,16 @@ def serve(
 
     store = open_store(registry)
     with TemporaryDirectory(prefix="kinspace-") as scratch:
-        offered = LocalRelease(store, family, Path(scratch), root=root)
-    release, matrix = offered.manifest, offered.matrix
-    app = create_app(store, gallery, release, images_dir=images, matrix=matrix)
+        offered = LocalRelease(store, family, Path(scratch), root=root, version=version)
+        embedder = offered.open_cloud() if photos else None
+    app = create_app(
+        store,
+        gallery,
+        offered.manifest,
+        images_dir=images,
+        matrix=offered.matrix,
+        photo_embedder=embedder,
+    )
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"http://{shown}:{listening.getsockname()[1]}")

@@ -3,27 +3,31 @@
 The photo never leaves the device. A query says which space its vector is of and which artifact made
 it; another space, or an artifact that the family's signed matrix does not admit to this gallery, is
 refused with 409 before anything is compared. Where a family has no matrix yet, the release's own
-list of artifacts stands for it (docs/matrix.md). One service answers for one release and one
-version of its gallery; both are read at the start, so a new release or gallery is taken up by
-starting anew (docs/adr/0007).
+list of artifacts stands for it (docs/matrix.md). Rows of a generation that the artifact is not
+admitted to are left out, and the answer says how many. One service answers for one release, read at
+the start; its gallery is followed from commit to commit (docs/gallery.md).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import Body, FastAPI, Request
+from fastapi import Query as QueryParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.exceptions import HTTPException
 
+from compat.embedding import Embedder
 from compat.errors import KinspaceError, UsageError
 from compat.manifest import Digest, ReleaseManifest, Version
-from compat.matrix import CompatibilityMatrix, Entry
+from compat.matrix import CompatibilityMatrix
 from registry.body_limit import BodyLimit
-from registry.gallery import Gallery, GalleryHit
-from registry.pairing import Pairing, Refusal
+from registry.gallery import GalleryHit
+from registry.live_gallery import LiveGallery
+from registry.pairing import Admitted, Pairing, Refusal
 from registry.signed_files import mount_registry
 from registry.storage.port import Store
 
@@ -80,6 +84,7 @@ class Hit(BaseModel):
     label: str
     path: str
     score: float = Field(ge=-1, le=1)
+    generation: str | None = Field(description="of the row; null: the family has no matrix")
 
 
 class Results(BaseModel):
@@ -87,8 +92,19 @@ class Results(BaseModel):
 
     space: str
     release: str
-    gallery: str | None = Field(description="gallery generation; null: the family has no matrix")
+    galleries: list[str] | None = Field(
+        description="gallery generations that were searched; null: the family has no matrix"
+    )
+    left_out: int = Field(description="rows of generations that the artifact is not admitted to")
     results: list[list[Hit]]
+
+
+class GenerationStatus(BaseModel):
+    """Rows that one cloud artifact embedded."""
+
+    generation: str | None = Field(description="null: no release with a matrix made them")
+    model: str = Field(description="sha256 of the artifact")
+    rows: int
 
 
 class SpaceStatus(BaseModel):
@@ -98,8 +114,7 @@ class SpaceStatus(BaseModel):
     release: str
     dim: int
     gallery: int = Field(description="number of gallery items")
-    gallery_model: str = Field(description="sha256 of the artifact that embedded the gallery")
-    gallery_generation: str | None = Field(description="null: the family has no matrix")
+    generations: list[GenerationStatus]
 
 
 class Health(BaseModel):
@@ -120,6 +135,7 @@ def create_app(
     images_dir: Path | None = None,
     *,
     matrix: CompatibilityMatrix | None = None,
+    photo_embedder: Embedder | None = None,
 ) -> FastAPI:
     """The HTTP application for one release.
 
@@ -129,13 +145,15 @@ def create_app(
         release: the verified manifest.
         images_dir: where the paths of gallery items start; None serves no images.
         matrix: the family's, verified; None where it has none.
+        photo_embedder: the cloud model, to answer for photos too; None: no photo is taken.
 
     Raises:
         SpaceError: the gallery is of another space or model. Remedy: build it with this release.
         UsageError, CorruptError: see `registry.gallery.Gallery.open`.
     """
-    gallery = Gallery.open(gallery_dir, release.space.id)
-    pairing = Pairing.of(gallery.status, release, matrix)
+    gallery = LiveGallery(gallery_dir, release.space.id)
+    pairing = Pairing(release, matrix)
+    pairing.check(gallery.now().status)
     app = FastAPI(
         title="kinspace search",
         version=release.version,
@@ -149,54 +167,95 @@ def create_app(
     app.add_exception_handler(KinspaceError, _broken)
     _add_search(app, gallery, pairing)
     _add_status(app, gallery, pairing)
+    if photo_embedder is not None:
+        _add_photos(app, gallery, pairing, photo_embedder)
     if images_dir is not None:
         _add_images(app, gallery, images_dir.resolve())
     mount_registry(app, registry)
     return app
 
 
-def _add_search(app: FastAPI, gallery: Gallery, pairing: Pairing) -> None:
-    release = pairing.release
-
+def _add_search(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:
     @app.post("/v1/search", response_model=Results, responses=_REFUSALS, tags=["search"])
     def search(query: Query) -> Results | Response:
         """The nearest gallery items of each vector, by exact cosine."""
-        refusal = pairing.refusal_of(
-            space=query.space, artifact=query.artifact, galleries=query.galleries
+        gallery = live.now()  # one version for the whole answer
+        admitted = pairing.admit(
+            gallery.status, space=query.space, artifact=query.artifact, galleries=query.galleries
         )
-        if refusal:
-            return _refuse(409, refusal)
+        if isinstance(admitted, Refusal):
+            return _refuse(409, admitted)
         if wrong := {len(row) for row in query.rows} - {gallery.dim}:
             error = f"a vector has {min(wrong)} numbers, space {query.space} has {gallery.dim}"
             return _refuse(
                 422, Refusal(error=error, cure="send the embedding as the model made it")
             )
+        vectors = np.asarray(query.rows, dtype=np.float64)
         try:
-            found = gallery.search(np.asarray(query.rows, dtype=np.float64), query.k)
+            found = gallery.search(vectors, query.k, among=admitted.searchable)
         except UsageError as error:
             return _refuse(422, Refusal(error=str(error), cure="embed the photo again"))
-        entry = pairing.entry(query.artifact)
-        return Results(
+        return _results(found, admitted, pairing)
+
+
+def _add_photos(app: FastAPI, live: LiveGallery, pairing: Pairing, embedder: Embedder) -> None:
+    release = pairing.release
+
+    @app.post("/v1/search-photo", response_model=Results, responses=_REFUSALS, tags=["search"])
+    def search_photo(
+        photo: Annotated[bytes, Body(media_type="application/octet-stream")],
+        k: Annotated[int, QueryParameter(ge=1, le=MAX_K)] = 10,
+    ) -> Results | Response:
+        """The nearest gallery items of a photo, embedded here and not kept: the last rung."""
+        gallery = live.now()
+        admitted = pairing.admit(
+            gallery.status,
             space=release.space.id,
-            release=release.version,
-            gallery=pairing.generation,
-            results=[[_hit(hit, entry) for hit in hits] for hits in found],
+            artifact=release.cloud.artifacts[0].digest,
+            galleries=None,
         )
+        if isinstance(admitted, Refusal):
+            return _refuse(409, admitted)
+        try:
+            tensor = embedder.preprocess.tensor(photo, "the photo")  # (S, S, 3)
+            found = gallery.search(embedder.embed(tensor[None]), k, among=admitted.searchable)
+        except UsageError as error:
+            return _refuse(422, Refusal(error=str(error), cure="send a JPEG, PNG or WebP photo"))
+        return _results(found, admitted, pairing)
 
 
-def _add_status(app: FastAPI, gallery: Gallery, pairing: Pairing) -> None:
+def _results(
+    found: Sequence[Sequence[GalleryHit]], admitted: Admitted, pairing: Pairing
+) -> Results:
+    return Results(
+        space=pairing.release.space.id,
+        release=pairing.release.version,
+        galleries=None if admitted.generations is None else list(admitted.generations),
+        left_out=admitted.left_out,
+        results=[[_hit(hit, pairing) for hit in hits] for hits in found],
+    )
+
+
+def _add_status(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:
     release = pairing.release
 
     @app.get("/v1/space", tags=["status"])
     def space() -> SpaceStatus:
         """Which space, release and gallery answer here."""
+        gallery = live.now()
         return SpaceStatus(
             space=release.space.id,
             release=release.version,
             dim=gallery.dim,
             gallery=gallery.status.rows,
-            gallery_model=gallery.status.model_digest,
-            gallery_generation=pairing.generation,
+            generations=[
+                GenerationStatus(
+                    generation=pairing.generation_of(each.model_digest),
+                    model=each.model_digest,
+                    rows=each.rows,
+                )
+                for each in gallery.status.generations
+            ],
         )
 
     @app.get("/health", tags=["status"])
@@ -205,7 +264,7 @@ def _add_status(app: FastAPI, gallery: Gallery, pairing: Pairing) -> None:
         return Health()
 
 
-def _add_images(app: FastAPI, gallery: Gallery, root: Path) -> None:
+def _add_images(app: FastAPI, live: LiveGallery, root: Path) -> None:
     @app.get(
         "/v1/images/{item_id}",
         response_class=FileResponse,
@@ -214,7 +273,7 @@ def _add_images(app: FastAPI, gallery: Gallery, root: Path) -> None:
     )
     def image(item_id: str) -> Response:
         """The image of a gallery item; its path comes from the gallery, never from the request."""
-        row = gallery.row(item_id)
+        row = live.now().row(item_id)
         path = (root / row.path).resolve() if row else root
         media_type = IMAGE_TYPES.get(path.suffix.lower())
         if media_type is None or not path.is_relative_to(root) or not path.is_file():
@@ -225,10 +284,14 @@ def _add_images(app: FastAPI, gallery: Gallery, root: Path) -> None:
         )
 
 
-def _hit(hit: GalleryHit, entry: Entry | None) -> Hit:
-    """The score on the scale of the reference pair, within what a cosine can be."""
-    score = hit.score if entry is None else entry.calibrated(hit.score)
-    return Hit(id=hit.id, label=hit.label, path=hit.path, score=min(1.0, max(-1.0, score)))
+def _hit(hit: GalleryHit, pairing: Pairing) -> Hit:
+    return Hit(
+        id=hit.id,
+        label=hit.label,
+        path=hit.path,
+        score=hit.score,
+        generation=pairing.generation_of(hit.model_digest),
+    )
 
 
 def _refuse(status_code: int, refusal: Refusal) -> JSONResponse:

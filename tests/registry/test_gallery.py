@@ -10,7 +10,7 @@ import pytest
 
 from compat.errors import CorruptError, SpaceError, UsageError
 from compat.space import EmbeddingSpace
-from registry.gallery import Gallery, GalleryRow, build, status
+from registry.gallery import Gallery, GalleryRow, Generation, build, status
 
 SPACE = EmbeddingSpace(family="chairs", generation=1, dim=8)
 MODEL = "a" * 64
@@ -93,7 +93,7 @@ def test_k_beyond_the_gallery_gives_the_gallery(tmp_path):
 
 def test_stamps_are_on_the_table_and_on_every_row(folder):
     table = lancedb.connect(folder).open_table("chairs-g1-8-cosine")
-    assert table.schema.metadata == {b"space": SPACE.id.encode(), b"model_digest": MODEL.encode()}
+    assert table.schema.metadata == {b"space": SPACE.id.encode()}
     everything = table.to_arrow()
     assert set(everything["space"].to_pylist()) == {SPACE.id}
     assert set(everything["model_digest"].to_pylist()) == {MODEL}
@@ -102,8 +102,11 @@ def test_stamps_are_on_the_table_and_on_every_row(folder):
 def test_status_counts_per_space(folder):
     other = EmbeddingSpace(family="chairs", generation=2, dim=4)
     build(folder, random_rows(5, dim=4), rows_of(5), space=other, model_digest="b" * 64)
-    counted = [(each.space_id, each.rows, each.model_digest[0]) for each in status(folder)]
-    assert counted == [("chairs/g1/8/cosine", 300, "a"), ("chairs/g2/4/cosine", 5, "b")]
+    counted = [(each.space_id, each.rows, each.generations) for each in status(folder)]
+    assert counted == [
+        ("chairs/g1/8/cosine", 300, (Generation(MODEL, 300),)),
+        ("chairs/g2/4/cosine", 5, (Generation("b" * 64, 5),)),
+    ]
 
 
 def test_rebuild_replaces_and_an_open_reader_stays(folder):
@@ -129,7 +132,7 @@ def test_an_interrupted_build_leaves_the_old_gallery(folder):
             model_digest="c" * 64,
             progress=stop,
         )
-    assert Gallery.open(folder).status.model_digest == MODEL
+    assert Gallery.open(folder).status.generations == (Generation(MODEL, 300),)
     assert Gallery.open(folder).search(random_rows(4), 5) == before
 
 

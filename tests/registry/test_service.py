@@ -114,7 +114,9 @@ def raw(server, request):
 
 def test_a_device_finds_what_the_gallery_finds(server, folders):
     queries = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
-    found = search_many(server, queries, space_id=SPACE.id, artifact_digest=MEMBER, k=5)
+    answer = search_many(server, queries, space_id=SPACE.id, artifact_digest=MEMBER, k=5)
+    found = answer.results
+    assert (answer.galleries, answer.left_out) == (None, 0)
     expected = Gallery.open(folders / "gallery").search(queries, 5)
     assert [[hit.id for hit in hits] for hits in found] == [[h.id for h in e] for e in expected]
     assert found[0][0].score == pytest.approx(expected[0][0].score)
@@ -129,6 +131,7 @@ def test_answer_names_space_and_release(server):
         "label": "label 2",
         "path": "7.png",
         "score": pytest.approx(1),
+        "generation": None,
     }
 
 
@@ -221,7 +224,7 @@ def test_space_and_health(server):
         "release": "1.2.0",
         "dim": 8,
         "gallery": 50,
-        "gallery_model": CLOUD,
+        "generations": [{"generation": None, "model": CLOUD, "rows": 50}],
     }
     assert httpx.get(f"{server}/health").json() == {"status": "ok"}
 

@@ -163,7 +163,7 @@ def test_gallery_build_then_status(published):
     counted = run(gallery_app, "status", "--gallery", published / "g", "--json")
     (status,) = json.loads(counted.stdout)
     assert (status["space_id"], status["rows"]) == (SPACE.id, 4)
-    assert status["model_digest"] == digest_of(graph(0.0))
+    assert status["generations"] == [{"model_digest": digest_of(graph(0.0)), "rows": 4}]
     shown = run(gallery_app, "status", "--gallery", published / "g").stdout
     assert shown.startswith("tiles/g1/4/cosine: 4 images")
 

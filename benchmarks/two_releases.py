@@ -1,0 +1,151 @@
+"""Two real releases of one space, from networks that are trained already: small cloud, large cloud.
+
+1.0.0: its gallery is made by the pattern table's ``raml`` network (2.4 M MACs, trained into the
+demo's space). 1.1.0: by the demo's cloud model (125 M MACs). Both list the query models edge-m and
+``ours``; the gate, asked for 80% of the paragon's hit_rate@10 and not for the compatibility rule
+(a small cloud model is no better than a large member), keeps ``ours`` out of 1.1.0.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.evaluate import HeldOut
+from benchmarks.under_load import Searcher
+from compat.dataset import Dataset, LabelledImage, read_dataset
+from compat.policy import Policy
+from compat.report import Report, Timing
+from compat.space import EmbeddingSpace
+from compat.verification import verify
+from registry.candidate import CandidateFolder
+from registry.gallery_build import build_from_dataset, embed_images
+from registry.judging import candidate_of, embedder_of, held_out, subjects_of
+from registry.keys import KeyFolder
+from registry.publish import publish
+from registry.repository import Repository
+from registry.stages import family_of
+from registry.storage.files import FileStore
+from registry.workspace import Workspace
+from server_models.config import FamilyConfig, MemberConfig, read_family
+from server_models.export import count_macs, count_params, export_onnx_fp32
+from server_models.gallery_model import TrainedGallery
+
+HERE = Path(__file__).parent
+PATTERN, DEMO = HERE / "recipes" / "pattern-demo.toml", HERE.parent / "registry" / "demo.toml"
+OLD_CLOUD, NEW_CLOUD = "raml", "cloud"
+QUERY_MODELS = ("edge-m", "ours")
+POLICY = Policy(min_cross_to_paragon=0.8, require_compatibility_rule=False)
+OBJECTS = 80  # of the held-out ones: 320 queries, 240 gallery images
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made: a registry whose stable release is 1.1.0, a gallery that 1.0.0 embedded."""
+
+    registry: Path
+    gallery: Path
+    family: str
+    data: Path
+    searchers: tuple[Searcher, ...]
+
+
+def prepare(run: Path, out: Path) -> Prepared:
+    """Export, verify and publish; each is done once. The gallery is built anew."""
+    trained, made = Workspace(run), Workspace(out)
+    data = _data(out)
+    dataset = read_dataset(data)
+    for name in (OLD_CLOUD, NEW_CLOUD, *QUERY_MODELS):
+        made.once(f"export-{name}", {"run": str(run), "name": name},
+                  lambda name=name: _export(name, trained, made, dataset))  # fmt: skip
+    space = read_family(DEMO).space
+    for version, cloud in (("1.0.0", OLD_CLOUD), ("1.1.0", NEW_CLOUD)):
+        made.once(f"publish-{version}", {"data": dataset.digest, "policy": str(POLICY)},
+                  lambda v=version, c=cloud: _publish(v, c, space, made, dataset))  # fmt: skip
+    old = CandidateFolder(made.artifacts / OLD_CLOUD)
+    [artifact] = old.read().artifacts
+    build_from_dataset(
+        made.gallery,
+        dataset,
+        embedder_of(old, old.read(), artifact, space),
+        space=space,
+        model_digest=artifact.digest,
+    )
+    searchers = tuple(_searcher(name, made, dataset, space) for name in QUERY_MODELS)
+    return Prepared(made.registry, made.gallery, space.family, data, searchers)
+
+
+def _data(out: Path) -> Path:
+    """A manifest of the first held-out objects of the demo's images; their paths are absolute."""
+    source = read_dataset(read_family(DEMO).data.path)
+    images = [*source.of("test", "query"), *source.of("test", "gallery")]
+    labels = sorted({image.label for image in images})[:OBJECTS]
+    lines = ["path,label,split,role"]
+    lines += [f"{i.path.resolve()},{i.label},test,{i.role}" for i in images if i.label in labels]
+    path = out / "data" / "manifest.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _export(name: str, trained: Workspace, made: Workspace, dataset: Dataset) -> None:
+    config = read_family(DEMO if name in ("cloud", "edge-m") else PATTERN)
+    family = family_of(config, trained)
+    if name == NEW_CLOUD:
+        assert isinstance(family.gallery_model, TrainedGallery)
+        net, recipe = family.gallery_model.net, family.gallery_model.preprocess
+    else:
+        member = _member(config, name)
+        net, recipe = family.member(member), member.preprocess
+    folder = CandidateFolder(made.artifacts / name)
+    folder.write(
+        name=name,
+        preprocess=recipe,
+        macs=count_macs(net, recipe.size_px),
+        params=count_params(net),
+        exported={("onnxruntime", "fp32"): export_onnx_fp32(net, recipe.size_px)},
+    )
+    every = HeldOut(family)
+    sides = every.cloud if name == NEW_CLOUD else every.member(_member(config, name))
+    place = {image.path.resolve(): row for row, image in enumerate(every.queries)}
+    folder.write_reference(
+        sides.queries[[place[i.path.resolve()] for i in dataset.of("test", "query")]]
+    )
+
+
+def _member(config: FamilyConfig, name: str) -> MemberConfig:
+    return next(each for each in config.members if each.name == name)
+
+
+def _publish(
+    version: str, cloud: str, space: EmbeddingSpace, made: Workspace, dataset: Dataset
+) -> None:
+    folders = [CandidateFolder(made.artifacts / name) for name in (cloud, *QUERY_MODELS)]
+    subjects = [each for folder in folders for each in subjects_of(folder, space)]
+    report: Report = verify(
+        held_out(dataset),
+        subjects[0],
+        members=subjects[1:],
+        space=space,
+        policy=POLICY,
+        timing=Timing(machine="not measured", artifacts=()),
+    )
+    made.report_json.parent.mkdir(exist_ok=True)
+    made.report_json.write_bytes(report.to_bytes())
+    repository = Repository(FileStore(made.registry), KeyFolder(made.keys))
+    repository.create()
+    repository.add_family(space.family)
+    candidate = candidate_of(
+        made, dataset, version=version, space=space, cloud=cloud, members=QUERY_MODELS
+    )
+    publish(repository, candidate)
+
+
+def _searcher(name: str, made: Workspace, dataset: Dataset, space: EmbeddingSpace) -> Searcher:
+    folder = CandidateFolder(made.artifacts / name)
+    [artifact] = folder.read().artifacts
+    embedder = embedder_of(folder, folder.read(), artifact, space)
+    queries: tuple[LabelledImage, ...] = dataset.of("test", "query")
+    embeddings = embed_images(embedder, [image.path for image in queries])
+    labels = tuple(image.label for image in queries)
+    return Searcher(name, artifact.digest, np.asarray(embeddings), labels)

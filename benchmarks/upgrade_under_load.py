@@ -1,0 +1,210 @@
+"""An upgrade under load: searches go on while a gallery is embedded again, killed, rolled back.
+
+    python -m benchmarks.upgrade_under_load
+
+Two real releases of the demo's space: the gallery of 1.0.0 is made by a small network, 1.1.0
+brings the demo's cloud model. Two query models search `kinspace serve` without a pause: one that
+the matrix admits to both generations, one that the gate admitted to the old gallery only. Meanwhile
+`kinspace gallery backfill` runs, is killed (SIGKILL), resumed, stopped (SIGTERM), resumed to its
+end and rolled back. Exit 1 when a request failed, an answer held a forbidden row, or the rollback
+did not give back every row. Writes benchmarks/results/upgrade_under_load.md, .json and .svg.
+"""
+
+import argparse
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from benchmarks.data.cache import cache_folder
+from benchmarks.tables import RESULTS, publish_table
+from benchmarks.two_releases import QUERY_MODELS, prepare
+from benchmarks.under_load import REFUSED, Searcher, Watched, watch
+from compat.files import write_atomic
+from compat.matrix import CompatibilityMatrix
+from registry.gallery import Gallery
+from registry.gallery_life import content_digest
+from registry.local_release import LocalRelease
+from registry.search_server import running_server
+from registry.storage.files import FileStore
+
+COLOURS = ("#c2410c", "#1d4ed8")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A published upgrade and the gallery that it has not reached yet."""
+
+    registry: Path
+    gallery: Path
+    family: str
+    data: Path
+    searchers: tuple[Searcher, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What happened to a scene."""
+
+    watched: Watched
+    matrix: CompatibilityMatrix
+    digest_before: str
+    digest_after: str
+
+    def faults(self, searchers: Sequence[Searcher]) -> list[str]:
+        """What must not have happened, in words."""
+        found = [f"{len(self.watched.failed)} requests failed"] if self.watched.failed else []
+        if forbidden := self.watched.forbidden(self.matrix, searchers):
+            found.append(f"{len(forbidden)} answers held a row that the matrix forbids")
+        if self.digest_before != self.digest_after:
+            found.append("the rollback did not give back every row")
+        return found
+
+
+def tell(scene: Scene, *, batch: int, pause_s: float) -> Told:
+    """Serve, search, backfill, kill, resume, stop, resume, roll back."""
+    with TemporaryDirectory() as scratch:
+        release = LocalRelease(FileStore(scene.registry), scene.family, Path(scratch))
+    assert release.matrix is not None
+    before = content_digest(Gallery.open(scene.gallery))
+    with ExitStack() as stack:
+        served = running_server(scene.registry, scene.gallery, scene.family, scene.data.parent)
+        url = stack.enter_context(served)
+        space_id = release.manifest.space.id
+        watched = stack.enter_context(watch(url, space_id, scene.searchers))
+        time.sleep(pause_s)
+        watched.note("backfill")
+        _backfill(scene, batch, until=0.3, then=signal.SIGKILL)
+        watched.note("SIGKILL")
+        time.sleep(pause_s)
+        watched.note("resumed")
+        _backfill(scene, batch, until=0.7, then=signal.SIGTERM)
+        watched.note("SIGTERM")
+        time.sleep(pause_s)
+        watched.note("resumed")
+        _backfill(scene, batch, until=2.0, then=signal.SIGTERM)
+        watched.note("done")
+        time.sleep(pause_s)
+        watched.note("rollback")
+        subprocess.run([*_kinspace("rollback", scene)], check=True)
+        time.sleep(pause_s)
+    return Told(watched, release.matrix, before, content_digest(Gallery.open(scene.gallery)))
+
+
+def _kinspace(verb: str, scene: Scene) -> list[str]:
+    command = [sys.executable, "-m", "registry.cli", "gallery", verb]
+    return [*command, "--gallery", str(scene.gallery), "--json"]
+
+
+def _backfill(scene: Scene, batch: int, *, until: float, then: signal.Signals) -> None:
+    """Run until this share is done, then send a signal; above 1 it runs to its end."""
+    command = _kinspace("backfill", scene)
+    command += ["--registry", str(scene.registry), "--family", scene.family]
+    command += ["--data", str(scene.data), "--batch", str(batch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            step = json.loads(line)
+            if step["done"] >= until * step["total"]:
+                process.send_signal(then)
+                break
+        process.stdout.read()
+    expected = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM}[then]
+    if process.returncode != (0 if until > 1 else expected):
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+
+
+def plot(told: Told, searchers: Sequence[Searcher]) -> bytes:
+    """SVG: accuracy and refusals over time, and what happened when."""
+    with mpl.rc_context({"svg.hashsalt": "kinspace", "font.size": 9.5}):
+        figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        for searcher, colour in zip(searchers, COLOURS, strict=True):
+            seen = told.watched.of(searcher.name)
+            answered = [each for each in seen if each.hit_rate_at_10 is not None]
+            axes.plot(
+                [each.at_s for each in answered],
+                [each.hit_rate_at_10 for each in answered],
+                ".",
+                color=colour,
+                label=f"{searcher.name}: answered",
+            )
+            refused = [each.at_s for each in seen if each.status == REFUSED]
+            if refused:
+                axes.plot(refused, [0] * len(refused), "x", color=colour,
+                          label=f"{searcher.name}: refused")  # fmt: skip
+        axes.set_ylim(-0.03, 1.0)
+        for at_s, event in told.watched.events:
+            axes.axvline(at_s, color="grey", linewidth=0.8)
+            axes.annotate(event, (at_s, 0.99), rotation=90, va="top", ha="right", color="grey")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel("seconds")
+        axes.set_ylabel("hit_rate@10 of what the service answers")
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend(loc="center left")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()
+
+
+def rows_of(told: Told, searchers: Sequence[Searcher]) -> list[dict[str, object]]:
+    """One row for each stretch between two events and each searcher."""
+    marks = [(0.0, "start"), *told.watched.events]
+    ends = [at_s for at_s, _ in marks[1:]] + [float("inf")]
+    rows: list[dict[str, object]] = []
+    for (begin, event), end in zip(marks, ends, strict=True):
+        for searcher in searchers:
+            seen = [o for o in told.watched.of(searcher.name) if begin <= o.at_s < end]
+            answered = [o for o in seen if o.hit_rate_at_10 is not None]
+            rows.append(
+                {
+                    "after": event,
+                    "query model": searcher.name,
+                    "passes": len(seen),
+                    "failed": sum(o.status not in (200, REFUSED) for o in seen),
+                    "refused": sum(o.status == REFUSED for o in seen),
+                    "hit_rate@10, last": answered[-1].hit_rate_at_10 if answered else None,
+                    "rows left out, most": max((o.left_out for o in answered), default=0),
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", default="demo", help="folder of the trained models, in the cache")
+    parser.add_argument("--out", default="under-load", help="folder of the releases, in the cache")
+    given = parser.parse_args()
+    runs = cache_folder() / "runs"
+    made = prepare(runs / given.run, runs / given.out)
+    scene = Scene(made.registry, made.gallery, made.family, made.data, made.searchers)
+    told = tell(scene, batch=16, pause_s=6)
+    faults = told.faults(scene.searchers)
+    n_passes = len(told.watched.seen)
+    notes = (
+        f"{n_passes} passes of {len(scene.searchers[0].labels)} queries, "
+        f"{len(told.watched.failed)} failed. The matrix admits {QUERY_MODELS[0]} to both "
+        f"generations and {QUERY_MODELS[1]} to the old one only: its answers leave the new rows "
+        "out, and it is refused when no old row is left. After the rollback sha256 over all rows "
+        f"is {'what it was' if told.digest_before == told.digest_after else 'another'}.",
+    )
+    publish_table("upgrade_under_load", "An upgrade under load", rows_of(told, scene.searchers),
+                  notes=notes)  # fmt: skip
+    write_atomic(RESULTS / "upgrade_under_load.svg", plot(told, scene.searchers))
+    if faults:
+        sys.exit("; ".join(faults))
+
+
+if __name__ == "__main__":
+    main()
