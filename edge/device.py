@@ -1,15 +1,18 @@
 """A device: it takes all of what it needs from one release or nothing, and keeps what it had.
 
-Order of an update: what the registry says (`edge.client`) -> which artifacts fit here (`choose`) ->
-fetch one -> run the golden set on this very runtime -> switch by one rename. A failure at any step,
-a power cut included, leaves the old release running; the next update goes on from there. The device
-follows the channel, down as well as up: only its publisher can sign a pointer to a lower version,
-and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004).
+Order of an update: what the registry says (`edge.client`) -> which releases are for this device
+(`edge.rollout`) -> which artifacts fit here (`choose`) -> fetch one -> run the golden set on this
+very runtime -> switch by one rename. A failure at any step, a power cut included, leaves the old
+release running; the next update goes on from there. The device follows the channel, down as well as
+up: only its publisher can sign a pointer to a lower version, and TUF refuses an older pointer
+(docs/adr/0003, docs/adr/0004, docs/adr/0012).
 """
 
 import contextlib
+import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -21,14 +24,18 @@ from compat.files import read_bounded, write_atomic
 from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
+from compat.update_report import MAX_REASON, Met
 from edge.choice import choose, installed_runtimes
 from edge.client import RegistryClient
+from edge.device_id import device_id
+from edge.hardware import memory_bytes
 from edge.lock import exclusive
 from edge.records import DeviceConfig, LastUpdate, Status, UpdateOutcome, read_record
+from edge.rollout import DeviceFacts, offers
 from edge.slots import Slot, Slots, SlotState
 from edge.trusted import MAX_ROOT_BYTES
 
-STABLE = "stable"  # the channel that devices follow
+STABLE = "stable"  # the channel that devices follow unless they are told another
 MAX_ARTIFACT_BYTES = 2**29
 
 
@@ -78,10 +85,12 @@ class Device:
         *,
         member: str | None = None,
         runtime: Runtime | None = None,
+        channel: str = STABLE,
     ) -> DeviceConfig:
         """Bind this home to a family of a registry, and to the root that is trusted from now on.
 
-        Safe to repeat, also to name another mirror, member or runtime; root and family stay.
+        Safe to repeat, also to name another mirror, member, runtime or channel; root and family
+        stay.
 
         Raises:
             UsageError: ``root`` is no root, or the home is bound to another root or family.
@@ -89,7 +98,9 @@ class Device:
         if "://" not in registry:
             registry = str(Path(registry).resolve())
         try:
-            config = DeviceConfig(registry=registry, family=family, member=member, runtime=runtime)
+            config = DeviceConfig(
+                registry=registry, family=family, member=member, runtime=runtime, channel=channel
+            )
         except ValidationError as error:
             raise UsageError(f"a device cannot be set up so: {error}") from error
         with exclusive(self.home / ".lock", "another update"):
@@ -106,24 +117,25 @@ class Device:
         return config
 
     def update(self) -> UpdateOutcome:
-        """Run the release that the channel names, if it is proven and works here.
+        """Run the first release that the channel offers to this device, is proven and works here.
 
         Raises:
             OfflineError: nobody answered.
             UntrustedError: the registry must not be believed.
-            AdmissionError: no artifact of the release works on this device.
+            AdmissionError: none of the offered releases works on this device.
             UsageError: the home is not set up, its disk is full, or another update is at work.
 
         In every case what ran before still runs.
         """
         config = self.config()
         with exclusive(self.home / ".lock", "another update"):
+            met: list[Met] = []
             try:
-                outcome = self._update(config)
+                outcome = self._update(config, met)
             except KinspaceError as error:
-                self._note(error)
+                self._note(error, met)
                 raise
-            self._note(None)
+            self._note(None, met)
             return outcome
 
     def active(self) -> Active:
@@ -172,13 +184,35 @@ class Device:
     def _root(self) -> bytes:
         return read_bounded(self.home / "root.json", MAX_ROOT_BYTES)
 
-    def _update(self, config: DeviceConfig) -> UpdateOutcome:
+    def _update(self, config: DeviceConfig, met: list[Met]) -> UpdateOutcome:
+        """Try what is offered, in order; every release that was tried is added to ``met``."""
         client = RegistryClient(config.registry, self.home / "trust", self._root())
         client.refresh()
-        version = client.channel(config.family, STABLE).version
+        channel = client.channel(config.family, config.channel)
+        state = self._state_or_none()
+        running = state.current.version if state else None
+        failed: list[str] = []
+        for version in offers(channel, self._facts(config), running=running):
+            try:
+                outcome = self._take(client, config, version, state)
+            except AdmissionError as error:
+                met.append(Met(version=version, works=False, reason=str(error)[:MAX_REASON]))
+                failed.append(str(error))
+                continue
+            met.append(Met(version=version, works=True))
+            return outcome.model_copy(update={"refused": (*failed, *outcome.refused)})
+        raise AdmissionError(f"{'; '.join(failed)}; what ran before still runs")
+
+    def _take(
+        self, client: RegistryClient, config: DeviceConfig, version: str, state: SlotState | None
+    ) -> UpdateOutcome:
+        """Run the release ``version`` from now on, if it works here.
+
+        Raises:
+            AdmissionError: it does not.
+        """
         manifest = client.manifest(config.family, version)
         member, artifacts = choose(manifest, config.member, runtimes=self._usable(config))
-        state = self._state_or_none()
         if state and self._runs(state.current, manifest, member, artifacts):
             return UpdateOutcome.of(state.current, changed=False)
         offered = {member.golden.digest, *(each.digest for each in artifacts)}
@@ -195,8 +229,7 @@ class Device:
             self._slots.prune(wanted=_kept(state))
             return UpdateOutcome.of(slot, changed=True, refused=tuple(refused))
         raise AdmissionError(
-            f"release {version} does not work on this device, what ran before still runs: "
-            + "; ".join(refused)
+            f"release {version} does not work on this device: {'; '.join(refused)}"
         )
 
     def _admit(
@@ -240,6 +273,15 @@ class Device:
             return False
         return self._slots.is_intact(slot) and self._slots.manifest(slot) == manifest
 
+    def _facts(self, config: DeviceConfig) -> DeviceFacts:
+        return DeviceFacts(
+            device_id=device_id(self.home),
+            client=installed_version("kinspace"),
+            runtimes=self._usable(config),
+            system=platform.system(),
+            memory_bytes=memory_bytes(),
+        )
+
     def _usable(self, config: DeviceConfig) -> tuple[Runtime, ...]:
         runtimes = installed_runtimes() if self._runtimes is None else self._runtimes
         return tuple(each for each in runtimes if config.runtime in (None, each))
@@ -258,11 +300,11 @@ class Device:
             self._open_embedder = open_embedder
         return self._open_embedder(path, runtime, preprocess, dim)
 
-    def _note(self, error: KinspaceError | None) -> None:
+    def _note(self, error: KinspaceError | None, met: Sequence[Met]) -> None:
         at = datetime.now(UTC)
-        last = LastUpdate(at=at)
+        last = LastUpdate(at=at, met=tuple(met))
         if error:
-            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code)
+            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code, met=tuple(met))
         with contextlib.suppress(UsageError):  # a full disk must not hide what happened
             write_atomic(self.home / "last.json", last.model_dump_json(indent=2).encode() + b"\n")
 

@@ -11,6 +11,7 @@ from compat.files import read_bounded
 from compat.golden import GoldenCheck
 from compat.manifest import Runtime, Version
 from compat.space import Name
+from compat.update_report import Met
 from edge.slots import MAX_STATE_BYTES, Slot
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -25,6 +26,7 @@ class DeviceConfig(BaseModel):
     family: Name
     member: Name | None = None  # None: the one that the release lists first
     runtime: Runtime | None = None  # None: whichever is installed
+    channel: Name = "stable"
 
 
 class UpdateOutcome(BaseModel):
@@ -59,6 +61,7 @@ class LastUpdate(BaseModel):
     at: datetime
     error: str | None = None  # None: it succeeded
     exit_code: int = 0
+    met: tuple[Met, ...] = ()  # releases that were tried, the newest first
 
 
 class Status(BaseModel):
