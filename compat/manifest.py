@@ -120,13 +120,48 @@ class ReleaseManifest(_Wire):
         return None
 
 
+class Requirements(_Wire):
+    """What a device must have to be offered a release. A field that a device does not know is a
+    requirement that it does not meet."""
+
+    min_client: Version = "0.0.0"  # of kinspace on the device
+    runtimes: tuple[Runtime, ...] = ()  # one of them; empty: any
+    systems: tuple[str, ...] = ()  # one of them, as Python's platform.system() says; empty: any
+    min_memory_bytes: int = Field(default=0, ge=0)
+
+
+class HaltRule(_Wire):
+    """When devices' reports take a rollout back: see `compat.halting`."""
+
+    failure_share: float = Field(default=0.05, ge=0, lt=1)  # that is too many
+    min_devices: int = Field(default=20, ge=1)  # that must have reported before
+
+
+class Rollout(_Wire):
+    """A release on its way: offered to a share of the devices (docs/adr/0012)."""
+
+    version: Version
+    percent: float = Field(ge=0, le=100)
+    paused: bool = False  # no further device takes it; those that run it keep it
+    requires: Requirements = Requirements()
+    halt: HaltRule = HaltRule()
+
+    @property
+    def is_for_all(self) -> bool:
+        return self.percent == 100 and not self.paused and self.requires == Requirements()
+
+
 class Channel(_Wire):
-    """A named moving pointer to a release."""
+    """A named moving pointer: a settled release, and those that are being rolled out above it.
+
+    A client that knows nothing of rollouts reads ``version`` and is safe with it.
+    """
 
     format: Literal[1] = 1
     family: Name
     channel: Name
-    version: Version
+    version: Version  # for whoever is in no rollout
+    rollouts: tuple[Rollout, ...] = Field(default=(), max_length=8)  # the newest first
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json"))

@@ -1,16 +1,18 @@
 """A device: it takes all of what it needs from one release or nothing, and keeps what it had.
 
-Order of an update: what the registry says (`edge.client`) -> which artifacts fit here (`choose`) ->
-fetch one -> run the golden set on this very runtime, and the clock where there is a latency budget
--> switch by one rename. A failure at any step,
-a power cut included, leaves the old release running; the next update goes on from there. The device
-follows the channel, down as well as up: only its publisher can sign a pointer to a lower version,
-and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004).
+Order of an update: what the registry says (`edge.client`) -> which releases are for this device
+(`edge.rollout`) -> which artifacts fit here (`choose`) -> fetch one -> run the golden set on this
+very runtime, and the clock where there is a latency budget -> switch by one rename. A failure at
+any step, a power cut included, leaves the old release running; the next update goes on from there.
+The device follows the channel, down as well as up: only its publisher can sign a pointer to a lower
+version, and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004, docs/adr/0012).
 """
 
 import contextlib
+import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,18 +24,21 @@ from compat.files import read_bounded, write_atomic
 from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
+from compat.update_report import MAX_REASON, Met
 from edge.budget import Budget
 from edge.choice import Offer, choose, installed_runtimes
 from edge.client import RegistryClient
-from edge.hardware import hardware
+from edge.device_id import device_id
+from edge.hardware import hardware, memory_bytes
 from edge.latency import median_latency_ms
 from edge.lock import exclusive
 from edge.profile import DeviceProfile
 from edge.records import DeviceConfig, LastUpdate, Status, UpdateOutcome, read_record
+from edge.rollout import DeviceFacts, offers
 from edge.slots import Slot, Slots, SlotState
 from edge.trusted import MAX_ROOT_BYTES
 
-STABLE = "stable"  # the channel that devices follow
+STABLE = "stable"  # the channel that devices follow unless they are told another
 MAX_ARTIFACT_BYTES = 2**29
 
 
@@ -84,11 +89,12 @@ class Device:
         member: str | None = None,
         runtime: Runtime | None = None,
         budget: Budget | None = None,
+        channel: str = STABLE,
     ) -> DeviceConfig:
         """Bind this home to a family of a registry, and to the root that is trusted from now on.
 
-        Safe to repeat, also to name another mirror, member, runtime or budget; root and family
-        stay.
+        Safe to repeat, also to name another mirror, member, runtime, budget or channel; root and
+        family stay.
 
         Raises:
             UsageError: ``root`` is no root, or the home is bound to another root or family.
@@ -102,6 +108,7 @@ class Device:
                 member=member,
                 runtime=runtime,
                 budget=budget or Budget(),
+                channel=channel,
             )
         except ValidationError as error:
             raise UsageError(f"a device cannot be set up so: {error}") from error
@@ -119,24 +126,25 @@ class Device:
         return config
 
     def update(self) -> UpdateOutcome:
-        """Run the release that the channel names, if it is proven and works here.
+        """Run the first release that the channel offers to this device, is proven and works here.
 
         Raises:
             OfflineError: nobody answered.
             UntrustedError: the registry must not be believed.
-            AdmissionError: no artifact of the release works on this device, or fits its budget.
+            AdmissionError: none of the offered releases works on this device, or fits its budget.
             UsageError: the home is not set up, its disk is full, or another update is at work.
 
         In every case what ran before still runs.
         """
         config = self.config()
         with exclusive(self.home / ".lock", "another update"):
+            met: list[Met] = []
             try:
-                outcome = self._update(config)
+                outcome = self._update(config, met)
             except KinspaceError as error:
-                self._note(error)
+                self._note(error, met)
                 raise
-            self._note(None)
+            self._note(None, met)
             return outcome
 
     def active(self) -> Active:
@@ -217,28 +225,50 @@ class Device:
     def _root(self) -> bytes:
         return read_bounded(self.home / "root.json", MAX_ROOT_BYTES)
 
-    def _update(self, config: DeviceConfig) -> UpdateOutcome:
+    def _update(self, config: DeviceConfig, met: list[Met]) -> UpdateOutcome:
+        """Try what is offered, in order; every release that was tried is added to ``met``."""
         client = RegistryClient(config.registry, self.home / "trust", self._root())
         client.refresh()
-        version = client.channel(config.family, STABLE).version
+        channel = client.channel(config.family, config.channel)
+        state = self._state_or_none()
+        running = state.current.version if state else None
+        failed: list[str] = []
+        for version in offers(channel, self._facts(config), running=running):
+            try:
+                outcome = self._take(client, config, version, state)
+            except AdmissionError as error:
+                met.append(Met(version=version, works=False, reason=str(error)[:MAX_REASON]))
+                failed.append(str(error))
+                continue
+            met.append(Met(version=version, works=True))
+            return outcome.model_copy(update={"refused": (*failed, *outcome.refused)})
+        raise AdmissionError(f"{'; '.join(failed)}; what ran before still runs")
+
+    def _take(
+        self, client: RegistryClient, config: DeviceConfig, version: str, state: SlotState | None
+    ) -> UpdateOutcome:
+        """Run the release ``version`` from now on, if it works here.
+
+        Raises:
+            AdmissionError: it does not.
+        """
         manifest = client.manifest(config.family, version)
         matrix = client.matrix(config.family)
-        offers = choose(
+        fitting = choose(
             manifest, config.member, self._seen(config), budget=config.budget, matrix=matrix
         )
-        state = self._state_or_none()
         pairs = self._slots.put(matrix.to_bytes()) if matrix else None
-        if state and self._runs(state.current, manifest, offers, config.budget):
+        if state and self._runs(state.current, manifest, fitting, config.budget):
             if state.current.matrix != pairs:
                 state = state.with_matrix(pairs)
                 self._slots.switch(state)
                 self._slots.prune(wanted=_kept(state))
             return UpdateOutcome.of(state.current, changed=False)
-        offered = {blob.digest for each in offers for blob in (each.member.golden, each.artifact)}
+        offered = {blob.digest for each in fitting for blob in (each.member.golden, each.artifact)}
         offered |= {pairs.digest} if pairs else set()
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
         refused: list[str] = []
-        for offer in offers:
+        for offer in fitting:
             try:
                 slot = self._admit(client, manifest, offer, config.budget)
             except AdmissionError as error:
@@ -250,8 +280,7 @@ class Device:
             self._slots.prune(wanted=_kept(state))
             return UpdateOutcome.of(slot, changed=True, refused=tuple(refused))
         raise AdmissionError(
-            f"release {version} does not work on this device, what ran before still runs: "
-            + "; ".join(refused)
+            f"release {version} does not work on this device: {'; '.join(refused)}"
         )
 
     def _admit(
@@ -311,6 +340,15 @@ class Device:
             return self.profile()
         return DeviceProfile(hardware=hardware(), runtimes=self._usable(config))
 
+    def _facts(self, config: DeviceConfig) -> DeviceFacts:
+        return DeviceFacts(
+            device_id=device_id(self.home),
+            client=installed_version("kinspace"),
+            runtimes=self._usable(config),
+            system=platform.system(),
+            memory_bytes=memory_bytes(),
+        )
+
     def _usable(self, config: DeviceConfig) -> tuple[Runtime, ...]:
         runtimes = installed_runtimes() if self._runtimes is None else self._runtimes
         return tuple(each for each in runtimes if config.runtime in (None, each))
@@ -329,11 +367,11 @@ class Device:
             self._open_embedder = open_embedder
         return self._open_embedder(path, runtime, preprocess, dim)
 
-    def _note(self, error: KinspaceError | None) -> None:
+    def _note(self, error: KinspaceError | None, met: Sequence[Met]) -> None:
         at = datetime.now(UTC)
-        last = LastUpdate(at=at)
+        last = LastUpdate(at=at, met=tuple(met))
         if error:
-            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code)
+            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code, met=tuple(met))
         with contextlib.suppress(UsageError):  # a full disk must not hide what happened
             write_atomic(self.home / "last.json", last.model_dump_json(indent=2).encode() + b"\n")
 

@@ -1,4 +1,7 @@
-"""Signed envelopes: DSSE by securesystemslib around an attestation that names its own key.
+"""Signed envelopes: DSSE by securesystemslib around a statement that names its own key.
+
+A statement is an attestation (`compat.attestation`) or a report on an update
+(`compat.update_report`); the type is signed too, so that neither passes for the other.
 
 What a signature proves: these numbers are the ones that the holder of this key signed, and two
 envelopes with one key id come from the same holder. Not who that is, and not that the numbers are
@@ -7,7 +10,8 @@ true: whoever wants to know the device must know its key beforehand (docs/attest
 
 import base64
 import json
-from typing import Literal
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from securesystemslib.dsse import Envelope
@@ -19,8 +23,29 @@ from compat.attestation import MAX_ATTESTATION_BYTES, Attestation, Attested, Dev
 from compat.errors import UntrustedError, UsageError
 from compat.files import digest_of
 from compat.manifest import Digest, canonical_json
+from compat.update_report import UpdateReport
 
 PAYLOAD_TYPE = "application/vnd.kinspace.attestation+json"
+REPORT_TYPE = "application/vnd.kinspace.update-report+json"
+
+
+class Statement(Protocol):
+    """What a device says and signs."""
+
+    @property
+    def device_key(self) -> DeviceKey: ...
+
+    def to_bytes(self) -> bytes: ...
+
+
+StatementT = TypeVar("StatementT", bound=Statement)
+
+
+class Reported(NamedTuple):
+    """A report whose signature was verified, and the id of the key that made it."""
+
+    report: UpdateReport
+    key_id: str  # 64 hex digits: one device, as far as its key stays its own
 
 
 class _Signature(BaseModel):
@@ -36,7 +61,7 @@ class _Dsse(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     payload: str
-    payload_type: Literal["application/vnd.kinspace.attestation+json"] = Field(alias="payloadType")
+    payload_type: str = Field(alias="payloadType")
     signatures: tuple[_Signature]  # exactly one: the device's
 
 
@@ -68,19 +93,7 @@ def sign_attestation(attestation: Attestation, signer: Signer) -> bytes:
     Raises:
         UsageError: the key is not the one that the attestation names, or it cannot be used now.
     """
-    envelope = Envelope(attestation.to_bytes(), PAYLOAD_TYPE, {})
-    key_id = key_id_of(attestation.device_key)
-    try:
-        made = signer.sign(envelope.pae())
-    except (SigningError, ValueError, OSError) as error:
-        raise UsageError(f"cannot sign the attestation: {error}") from error
-    envelope.signatures[key_id] = Signature(key_id, made.signature)
-    blob = canonical_json(envelope.to_dict())
-    try:
-        open_envelope(blob, "the attestation just made")
-    except UntrustedError as error:
-        raise UsageError(f"the key does not fit its public half: {error}") from error
-    return blob
+    return _sign(attestation, PAYLOAD_TYPE, Attestation.from_bytes, signer, "attestation")
 
 
 def open_envelope(blob: bytes, source: str) -> Attested:
@@ -93,6 +106,46 @@ def open_envelope(blob: bytes, source: str) -> Attested:
         UntrustedError: it is no envelope, or its signature is not of these bytes by this key.
             Do not count it.
     """
+    found, key_id = _open(blob, PAYLOAD_TYPE, Attestation.from_bytes, source, "attestation")
+    return Attested(found, key_id, source)
+
+
+def sign_report(report: UpdateReport, signer: Signer) -> bytes:
+    """As `sign_attestation`, of a report."""
+    return _sign(report, REPORT_TYPE, UpdateReport.from_bytes, signer, "update report")
+
+
+def open_report(blob: bytes, source: str) -> Reported:
+    """As `open_envelope`, of a report."""
+    return Reported(*_open(blob, REPORT_TYPE, UpdateReport.from_bytes, source, "update report"))
+
+
+def _sign(
+    statement: StatementT,
+    kind: str,
+    read: Callable[[bytes], StatementT],
+    signer: Signer,
+    word: str,
+) -> bytes:
+    envelope = Envelope(statement.to_bytes(), kind, {})
+    key_id = key_id_of(statement.device_key)
+    try:
+        made = signer.sign(envelope.pae())
+    except (SigningError, ValueError, OSError) as error:
+        raise UsageError(f"cannot sign the {word}: {error}") from error
+    envelope.signatures[key_id] = Signature(key_id, made.signature)
+    blob = canonical_json(envelope.to_dict())
+    try:
+        _open(blob, kind, read, f"the {word} just made", word)
+    except UntrustedError as error:
+        raise UsageError(f"the key does not fit its public half: {error}") from error
+    return blob
+
+
+def _open(
+    blob: bytes, kind: str, read: Callable[[bytes], StatementT], source: str, word: str
+) -> tuple[StatementT, str]:
+    """The statement and the id of its key."""
     if len(blob) > MAX_ATTESTATION_BYTES:
         raise UntrustedError(f"{source} holds more than {MAX_ATTESTATION_BYTES} bytes")
     try:
@@ -100,16 +153,20 @@ def open_envelope(blob: bytes, source: str) -> Attested:
         payload = base64.b64decode(wire.payload, validate=True)
         signature = base64.b64decode(wire.signatures[0].sig, validate=True)
     except (ValueError, RecursionError) as error:
-        raise UntrustedError(f"{source} is no signed attestation: {error}") from error
+        raise UntrustedError(f"{source} is no signed {word}: {error}") from error
+    if wire.payload_type != kind:
+        raise UntrustedError(
+            f"{source} is no signed {word}: its payloadType is {wire.payload_type!r}"
+        )
     try:
-        attestation = Attestation.from_bytes(payload)
+        statement = read(payload)
     except UntrustedError as error:
         raise UntrustedError(f"{source}: {error}") from error
-    key, named = attestation.device_key, wire.signatures[0].keyid
+    key, named = statement.device_key, wire.signatures[0].keyid
     key_id = key_id_of(key)
     if named != key_id:
         raise UntrustedError(f"{source} is signed by key {named[:12]}, it names {key_id[:12]}")
-    envelope = Envelope(payload, PAYLOAD_TYPE, {key_id: Signature(key_id, signature.hex())})
+    envelope = Envelope(payload, kind, {key_id: Signature(key_id, signature.hex())})
     try:
         public = SSlibKey(key_id, key.keytype, key.scheme, {"public": key.public})
         envelope.verify([public], 1)
@@ -117,4 +174,4 @@ def open_envelope(blob: bytes, source: str) -> Attested:
         raise UntrustedError(
             f"{source}: the signature is not of these bytes by key {key_id[:12]}"
         ) from error
-    return Attested(attestation, key_id, source)
+    return statement, key_id

@@ -14,7 +14,7 @@ def hardware() -> Hardware:
         machine=_text(platform.machine()),
         cpu_model=_text(_cpu_model()),
         cores=usable_cores(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
     )
 
 
@@ -48,7 +48,8 @@ def _cpu_model() -> str:
     return platform.processor()
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Of this machine; 0 when it does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError, AttributeError):

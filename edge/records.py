@@ -11,6 +11,7 @@ from compat.files import read_bounded
 from compat.golden import GoldenCheck
 from compat.manifest import Runtime, Version
 from compat.space import Name
+from compat.update_report import Met
 from edge.budget import Budget
 from edge.slots import MAX_STATE_BYTES, Slot
 
@@ -27,6 +28,7 @@ class DeviceConfig(BaseModel):
     member: Name | None = None  # None: the best verified one that fits this device
     runtime: Runtime | None = None  # None: whichever is installed
     budget: Budget = Budget()
+    channel: Name = "stable"
 
 
 class UpdateOutcome(BaseModel):
@@ -63,6 +65,7 @@ class LastUpdate(BaseModel):
     at: datetime
     error: str | None = None  # None: it succeeded
     exit_code: int = 0
+    met: tuple[Met, ...] = ()  # releases that were tried, the newest first
 
 
 class Status(BaseModel):

@@ -11,6 +11,7 @@ from registry import cli_family
 from registry.cli_adapt import adapt
 from registry.cli_attest import attest
 from registry.cli_ceremony import keys_app
+from registry.cli_channels import demote, log, pause, promote, resume, rollout_app
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
@@ -37,6 +38,12 @@ app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
 app.command("diagnose")(diagnose)
 app.command("publish")(cli_family.publish)
+app.command("promote")(promote)
+app.command("pause")(pause)
+app.command("resume")(resume)
+app.command("demote")(demote)
+app.command("log")(log)
+app.add_typer(rollout_app, name="rollout")
 app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")
 device_app.command("search")(search)

@@ -34,6 +34,7 @@ def init(
     max_size_mb: Annotated[
         float | None, typer.Option(help="size of the model's file, in 10^6 bytes")
     ] = None,
+    channel: Annotated[str, typer.Option(help="what it follows of the family")] = "stable",
     as_json: Json = False,
 ) -> None:
     """Bind a home folder to a registry's family; safe to repeat, root and family stay.
@@ -55,7 +56,13 @@ def init(
     )
     trusted = read_bounded(root, MAX_ROOT_BYTES)
     config = Device(home).init(
-        registry, trusted, family, member=member, runtime=runtime, budget=budget
+        registry,
+        trusted,
+        family,
+        member=member,
+        runtime=runtime,
+        budget=budget,
+        channel=channel,
     )
     words = f"{home} follows {config.family} of {config.registry}: kinspace device update"
     typer.echo(config.model_dump_json() if as_json else words)
@@ -90,7 +97,8 @@ def status(home: Home, as_json: Json = False) -> None:
     if as_json:
         typer.echo(found.model_dump_json())
         return
-    typer.echo(f"follows   {found.config.family} of {found.config.registry}")
+    config = found.config
+    typer.echo(f"follows   {config.family} ({config.channel}) of {config.registry}")
     for name, slot in (("runs", found.current), ("before", found.previous)):
         words = f"release {slot.version}: {slot.member} {slot.artifact.label}" if slot else "-"
         typer.echo(f"{name:<9} {words}")
@@ -107,6 +115,24 @@ def status(home: Home, as_json: Json = False) -> None:
             )
     if last := found.last_update:
         typer.echo(f"updated   {last.at:%Y-%m-%d %H:%M:%S} UTC: {last.error or 'no error'}")
+
+
+@device_app.command("report")
+@exits
+def report(
+    home: Home,
+    out: Annotated[
+        Path | None, typer.Option(help="write it here; default HOME/update_report.json")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Sign how the last update ended, for whoever watches the rollout; nothing is sent."""
+    from compat.files import write_atomic
+    from edge.report import report_update
+
+    envelope, out = report_update(home), out or home / "update_report.json"
+    write_atomic(out, envelope)
+    typer.echo(envelope.decode() if as_json else f"signed: {out}\n", nl=False)
 
 
 @device_app.command("embed")

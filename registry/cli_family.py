@@ -122,6 +122,10 @@ def publish(
         str, typer.Option(help="folder or s3://bucket/prefix; the registry is made when missing")
     ],
     keys: Annotated[Path, typer.Option(help="folder of private keys, apart from the registry")],
+    channel: Annotated[str, typer.Option(help="stable, canary or a name of yours")] = "stable",
+    percent: Annotated[
+        float, typer.Option(min=0, max=100, help="share of its devices, see kinspace promote")
+    ] = 100,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -130,7 +134,14 @@ def publish(
     from registry.pipeline import publish_family
     from registry.storage.address import open_store
 
-    release = publish_family(config, workspace, registry=open_store(registry), keys=keys)
+    release = publish_family(
+        config,
+        workspace,
+        registry=open_store(registry),
+        keys=keys,
+        channel=channel,
+        percent=percent,
+    )
     members = {
         member.name: [artifact.label for artifact in member.artifacts] for member in release.members
     }

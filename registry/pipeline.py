@@ -8,6 +8,7 @@ from compat.manifest import ReleaseManifest, canonical_json
 from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_words import refusal_in_words
 from compat.terminal import STDERR
+from edge.device import STABLE
 from registry.candidate import CandidateFolder
 from registry.evidence_check import check_gallery, check_leakage
 from registry.judging import candidate_of, judge_candidate, read_report
@@ -63,7 +64,13 @@ def verify_gallery(config: FamilyConfig, workspace: Workspace, gallery: Path) ->
 
 
 def publish_family(
-    config: FamilyConfig, workspace: Workspace, *, registry: Store, keys: Path
+    config: FamilyConfig,
+    workspace: Workspace,
+    *,
+    registry: Store,
+    keys: Path,
+    channel: str = STABLE,
+    percent: float = 100,
 ) -> ReleaseManifest:
     """Sign what the report admits; safe to repeat.
 
@@ -85,7 +92,7 @@ def publish_family(
     repository.create()
     repository.add_family(config.family)
     repository.refresh()
-    return publish(repository, candidate)
+    return publish(repository, candidate, channel=channel, percent=percent)
 
 
 def report_digest(workspace: Workspace) -> str:

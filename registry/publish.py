@@ -16,18 +16,17 @@ from compat.manifest import (
     MAX_MANIFEST_BYTES,
     Artifact,
     Blob,
-    Channel,
     Member,
     Model,
     ReleaseManifest,
     blob_target,
-    channel_target,
     manifest_target,
 )
 from compat.matrix import matrix_target
 from compat.report import ArtifactEvidence, Report
 from compat.space import EmbeddingSpace
 from edge.device import STABLE
+from registry.channels import offered, pointer_of
 from registry.matrix import stored_matrix, with_release
 from registry.repository import Repository
 from registry.running_costs import with_costs
@@ -91,34 +90,21 @@ def assemble(
         raise UsageError(f"no release can be made of this candidate: {error}") from error
 
 
-def check_follows(stable: ReleaseManifest, manifest: ReleaseManifest) -> None:
-    """Return when ``manifest`` may take the place of ``stable``.
-
-    Raises:
-        RefusedError: its version does not say what it is. Remedy: choose the version that does.
-    """
-    old, new = _numbers(stable.version), _numbers(manifest.version)
-    if new <= old:
-        raise RefusedError(
-            f"version {manifest.version} is not above {stable.version}, which is published: "
-            "choose a higher one"
-        )
-    if stable.space != manifest.space and new[0] == old[0]:
-        raise RefusedError(
-            f"version {manifest.version} changes the embedding space from {stable.space.id} to "
-            f"{manifest.space.id}, galleries must be refreshed: that is a major version"
-        )
-
-
-def publish(repository: Repository, candidate: Candidate) -> ReleaseManifest:
-    """Sign ``candidate`` as a release and point the channel `STABLE` to it, in one commit.
+def publish(
+    repository: Repository,
+    candidate: Candidate,
+    *,
+    channel: str = STABLE,
+    percent: float = 100,
+) -> ReleaseManifest:
+    """Sign ``candidate`` as a release and offer it on ``channel``, in one commit.
 
     Safe to repeat: publishing the same bytes again changes nothing, also after a crash. What the
     channel follows and the commit are one step: a release that came in between is never undone.
 
     Raises:
-        RefusedError: see `assemble` and `check_follows`; or the version is published with other
-            bytes. Remedy: choose a new version.
+        RefusedError: see `assemble` and `offered`; or the version is published with other bytes.
+            Remedy: choose a new version.
         CorruptError: a blob is not what its digest says. Remedy: export again.
         ConflictError: another publisher was first; nothing is served of this. Remedy: repeat.
         UsageError, OfflineError, UntrustedError: see `Repository`.
@@ -138,19 +124,16 @@ def publish(repository: Repository, candidate: Candidate) -> ReleaseManifest:
         return manifest
     if published is not None:
         raise RefusedError(f"{name} is published with other bytes: choose a new version")
-    if stable := _stable(repository, family):
-        check_follows(stable, manifest)
-    pointer = Channel(family=family, channel=STABLE, version=manifest.version)
     report = Report.from_bytes(candidate.report)
+    after = offered(repository, manifest, lambda: report, channel=channel, percent=percent)
+    pointer = pointer_of(repository, after, "publish", manifest.version)
     matrix = with_release(stored_matrix(repository, family), manifest, report)
     repository.sign_targets(
         family,
         {blob_target(family, digest): blob for digest, blob in blobs.items()}
-        | {name: manifest.to_bytes()},
-        moving={
-            channel_target(family, STABLE): pointer.to_bytes(),
-            matrix_target(family): matrix.to_bytes(),
-        },
+        | {name: manifest.to_bytes()}
+        | pointer.entry,
+        moving={**pointer.moving, matrix_target(family): matrix.to_bytes()},
         expected=version,
     )
     return manifest
@@ -214,17 +197,3 @@ def _check_golden(member: Member, golden: GoldenSet, space: EmbeddingSpace) -> N
                 f"the golden set of {member.name} holds no embeddings of {artifact.label} in "
                 f"{space.id}: make it with the artifacts that are published"
             )
-
-
-def _stable(repository: Repository, family: str) -> ReleaseManifest | None:
-    name = channel_target(family, STABLE)
-    pointer = repository.read(family, name, max_bytes=MAX_MANIFEST_BYTES)
-    if pointer is None:
-        return None
-    target = manifest_target(family, Channel.from_bytes(pointer).version)
-    manifest = repository.read(family, target, max_bytes=MAX_MANIFEST_BYTES)
-    return ReleaseManifest.from_bytes(manifest) if manifest else None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

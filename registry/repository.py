@@ -63,6 +63,10 @@ class Repository:
         self.keys = keys
         self._now = now
 
+    def now(self) -> datetime:
+        """The publisher's clock."""
+        return self._now()
+
     def create(self) -> None:
         """Make the registry, with new keys where there are none; safe to repeat."""
         if isinstance(self.store, FileStore):

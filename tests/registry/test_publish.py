@@ -28,7 +28,7 @@ from compat.report import (
 )
 from compat.space import EmbeddingSpace
 from registry.keys import KeyFolder
-from registry.publish import Candidate, assemble, check_follows, publish
+from registry.publish import Candidate, assemble, publish
 from registry.repository import Repository
 from registry.storage.memory import MemoryStore
 from registry.storage.port import Store, Stored
@@ -193,28 +193,6 @@ def test_versions_that_are_none(version):
 def test_a_report_that_is_none():
     with pytest.raises(UsageError):
         assembled(candidate(), report=b"{}")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "generation", "follows"),
-    [
-        ("1.0.0", "1.0.1", 1, True),
-        ("1.9.0", "1.10.0", 1, True),
-        ("1.0.0", "1.0.0", 1, False),
-        ("1.10.0", "1.9.0", 1, False),
-        ("1.0.0", "1.1.0", 2, False),
-        ("1.0.0", "2.0.0", 2, True),
-    ],
-)
-def test_a_version_says_what_it_is(old, new, generation, follows):
-    before = assembled(candidate(old))
-    space = SPACE.model_copy(update={"generation": generation})
-    after = before.model_copy(update={"version": new, "space": space})
-    if follows:
-        check_follows(before, after)
-    else:
-        with pytest.raises(RefusedError):
-            check_follows(before, after)
 
 
 def test_a_release_is_published_whole(repository):
