@@ -11,6 +11,6 @@ RUN pip install --no-cache-dir '.[server]' && useradd --create-home kinspace
 USER kinspace
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8000/health').raise_for_status()"]
+HEALTHCHECK CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8000/healthz').raise_for_status()"]
 ENTRYPOINT ["kinspace"]
 CMD ["serve", "--registry", "/data/registry", "--gallery", "/data/gallery", "--family", "furniture", "--host", "0.0.0.0", "--port", "8000"]

@@ -22,6 +22,7 @@ from registry.cli_profile import profile
 from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve
+from registry.cli_token import token_app
 
 app = typer.Typer(
     name="kinspace",
@@ -54,6 +55,7 @@ app.add_typer(ladder_app, name="ladder")
 app.add_typer(keys_app, name="keys")
 app.add_typer(matrix_app, name="matrix")
 app.add_typer(report_app, name="report")
+app.add_typer(token_app, name="token")
 
 
 def main() -> None:

@@ -13,7 +13,17 @@ R = TypeVar("R")
 
 # What an installation may have left out, and which extra brings it.
 _EXTRA_OF = dict.fromkeys(
-    ("fastapi", "jinja2", "lancedb", "matplotlib", "pyarrow", "scipy", "uvicorn"), "server"
+    (
+        "fastapi",
+        "jinja2",
+        "lancedb",
+        "matplotlib",
+        "prometheus_client",
+        "pyarrow",
+        "scipy",
+        "uvicorn",
+    ),
+    "server",
 ) | dict.fromkeys(
     ("efficientnet_lite_pytorch", "kornia", "litert_torch", "onnx", "tensorboard", "torch"), "train"
 )

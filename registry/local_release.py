@@ -34,10 +34,23 @@ class StoreFetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         name = url.removeprefix(f"{self._store}/")
-        found = self._store.stat(name)
-        if found is None:
+        size_bytes = self._store.size(name)
+        if size_bytes is None:
             raise DownloadHTTPError(f"there is no {url}", 404)
-        return stream(self._store, name, found.size_bytes)
+        return stream(self._store, name, 0, size_bytes)
+
+
+def first_root(registry: Store, root: Path | None) -> bytes:
+    """The root that whoever owns ``registry`` trusts: the file ``root``, or the first one there.
+
+    Raises:
+        UsageError: there is none. Remedy: in the message.
+    """
+    if registry.stat(FIRST_ROOT) is None:
+        raise UsageError(f"{registry} is no registry: make one with kinspace keys init")
+    if root:
+        return read_bounded(root, MAX_ROOT_BYTES)
+    return registry.get(FIRST_ROOT, max_bytes=MAX_ROOT_BYTES).blob
 
 
 class LocalRelease:
@@ -65,13 +78,7 @@ class LocalRelease:
         root: Path | None = None,
         version: str | None = None,
     ) -> None:
-        if registry.stat(FIRST_ROOT) is None:
-            raise UsageError(f"{registry} is no registry: make one with kinspace keys init")
-        trusted = (
-            read_bounded(root, MAX_ROOT_BYTES)
-            if root
-            else registry.get(FIRST_ROOT, max_bytes=MAX_ROOT_BYTES).blob
-        )
+        trusted = first_root(registry, root)
         self._scratch = scratch
         self._client = RegistryClient(
             str(registry), scratch / "trust", trusted, fetcher=StoreFetcher(registry)

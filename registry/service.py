@@ -10,28 +10,28 @@ the start; its gallery is followed from commit to commit (docs/gallery.md).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-from fastapi import Body, FastAPI, Request
+from fastapi import Body, FastAPI
 from fastapi import Query as QueryParameter
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from starlette.exceptions import HTTPException
 
 from compat.embedding import Embedder
-from compat.errors import KinspaceError, UsageError
+from compat.errors import UsageError
 from compat.manifest import Digest, ReleaseManifest, Version
 from compat.matrix import CompatibilityMatrix
-from registry.body_limit import BodyLimit
 from registry.gallery import GalleryHit
 from registry.live_gallery import LiveGallery
+from registry.metrics import Metrics
 from registry.pairing import Admitted, Pairing, Refusal
-from registry.signed_files import mount_registry
+from registry.refusals import refuse
+from registry.registry_app import MAX_BODY_BYTES, create_registry_app
+from registry.storage.files import FileStore
 from registry.storage.port import Store
+from registry.upload_guard import Guard
 
-MAX_BODY_BYTES = 2**20
 MAX_VECTORS = 64
 MAX_K = 100
 MAX_GALLERIES = 1000
@@ -117,10 +117,6 @@ class SpaceStatus(BaseModel):
     generations: list[GenerationStatus]
 
 
-class Health(BaseModel):
-    status: Literal["ok"] = "ok"
-
-
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"model": Refusal, "description": "another space, or a pair that was never proven"},
     413: {"model": Refusal, "description": f"more than {MAX_BODY_BYTES} bytes"},
@@ -136,6 +132,8 @@ def create_app(
     *,
     matrix: CompatibilityMatrix | None = None,
     photo_embedder: Embedder | None = None,
+    guard: Guard | None = None,
+    per_second: float | None = None,
 ) -> FastAPI:
     """The HTTP application for one release.
 
@@ -146,6 +144,8 @@ def create_app(
         images_dir: where the paths of gallery items start; None serves no images.
         matrix: the family's, verified; None where it has none.
         photo_embedder: the cloud model, to answer for photos too; None: no photo is taken.
+        guard: who may put files of the registry; None = nobody.
+        per_second: requests that one client may send; None = as many as it can.
 
     Raises:
         SpaceError: the gallery is of another space or model. Remedy: build it with this release.
@@ -154,24 +154,23 @@ def create_app(
     gallery = LiveGallery(gallery_dir, release.space.id)
     pairing = Pairing(release, matrix)
     pairing.check(gallery.now().status)
-    app = FastAPI(
+    metrics = Metrics()
+    metrics.gallery_rows.set_function(lambda: gallery.now().status.rows)
+    app = create_registry_app(
+        FileStore(registry) if isinstance(registry, Path) else registry,
+        metrics,
         title="kinspace search",
         version=release.version,
-        description="Send an embedding, get the nearest gallery items. The photo stays at home.",
-        docs_url=None,  # those pages load scripts of third parties; /openapi.json stays
-        redoc_url=None,
+        guard=guard,
+        per_second=per_second,
     )
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
-    app.add_exception_handler(RequestValidationError, _unreadable)
-    app.add_exception_handler(HTTPException, _http_refusal)
-    app.add_exception_handler(KinspaceError, _broken)
+    app.description = f"Send an embedding, get the nearest gallery items. {app.description}"
     _add_search(app, gallery, pairing)
     _add_status(app, gallery, pairing)
     if photo_embedder is not None:
         _add_photos(app, gallery, pairing, photo_embedder)
     if images_dir is not None:
         _add_images(app, gallery, images_dir.resolve())
-    mount_registry(app, registry)
     return app
 
 
@@ -184,17 +183,15 @@ def _add_search(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:
             gallery.status, space=query.space, artifact=query.artifact, galleries=query.galleries
         )
         if isinstance(admitted, Refusal):
-            return _refuse(409, admitted)
+            return refuse(409, admitted)
         if wrong := {len(row) for row in query.rows} - {gallery.dim}:
             error = f"a vector has {min(wrong)} numbers, space {query.space} has {gallery.dim}"
-            return _refuse(
-                422, Refusal(error=error, cure="send the embedding as the model made it")
-            )
+            return refuse(422, Refusal(error=error, cure="send the embedding as the model made it"))
         vectors = np.asarray(query.rows, dtype=np.float64)
         try:
             found = gallery.search(vectors, query.k, among=admitted.searchable)
         except UsageError as error:
-            return _refuse(422, Refusal(error=str(error), cure="embed the photo again"))
+            return refuse(422, Refusal(error=str(error), cure="embed the photo again"))
         return _results(found, admitted, pairing)
 
 
@@ -215,12 +212,12 @@ def _add_photos(app: FastAPI, live: LiveGallery, pairing: Pairing, embedder: Emb
             galleries=None,
         )
         if isinstance(admitted, Refusal):
-            return _refuse(409, admitted)
+            return refuse(409, admitted)
         try:
             tensor = embedder.preprocess.tensor(photo, "the photo")  # (S, S, 3)
             found = gallery.search(embedder.embed(tensor[None]), k, among=admitted.searchable)
         except UsageError as error:
-            return _refuse(422, Refusal(error=str(error), cure="send a JPEG, PNG or WebP photo"))
+            return refuse(422, Refusal(error=str(error), cure="send a JPEG, PNG or WebP photo"))
         return _results(found, admitted, pairing)
 
 
@@ -258,11 +255,6 @@ def _add_status(app: FastAPI, live: LiveGallery, pairing: Pairing) -> None:
             ],
         )
 
-    @app.get("/health", tags=["status"])
-    def health() -> Health:
-        """The service answers."""
-        return Health()
-
 
 def _add_images(app: FastAPI, live: LiveGallery, root: Path) -> None:
     @app.get(
@@ -278,7 +270,7 @@ def _add_images(app: FastAPI, live: LiveGallery, root: Path) -> None:
         media_type = IMAGE_TYPES.get(path.suffix.lower())
         if media_type is None or not path.is_relative_to(root) or not path.is_file():
             error = "there is no image of that gallery item"
-            return _refuse(404, Refusal(error=error, cure="use an id that /v1/search returned"))
+            return refuse(404, Refusal(error=error, cure="use an id that /v1/search returned"))
         return FileResponse(
             path, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"}
         )
@@ -292,28 +284,3 @@ def _hit(hit: GalleryHit, pairing: Pairing) -> Hit:
         score=hit.score,
         generation=pairing.generation_of(hit.model_digest),
     )
-
-
-def _refuse(status_code: int, refusal: Refusal) -> JSONResponse:
-    return JSONResponse(refusal.model_dump(), status_code=status_code)
-
-
-def _unreadable(_: Request, error: Exception) -> Response:
-    """Says where the query is wrong without echoing it: its NaN could not be written as JSON."""
-    assert isinstance(error, RequestValidationError)
-    places = [
-        f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}"
-        for each in error.errors()[:3]
-    ]
-    return _refuse(422, Refusal(error="; ".join(places), cure="see /openapi.json for the form"))
-
-
-def _http_refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    refusal = Refusal(error=str(error.detail), cure="see /openapi.json for what can be asked")
-    return JSONResponse(refusal.model_dump(), error.status_code, headers=error.headers)
-
-
-def _broken(_: Request, error: Exception) -> Response:
-    """Our own failure: the gallery is damaged."""
-    return _refuse(500, Refusal(error=str(error), cure="tell the operator of this service"))

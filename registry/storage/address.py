@@ -1,11 +1,17 @@
-"""The address of a registry: a folder, or ``s3://bucket/prefix?endpoint=URL&region=..&sse=..``."""
+"""The address of a registry: a folder, ``s3://bucket/prefix?endpoint=URL&region=..&sse=..``, a URL.
 
+A URL, ``https://host/registry``, is a registry that `kinspace serve` serves; the token in
+`TOKEN_ENV` lets write to it.
+"""
+
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from compat.errors import MissingExtraError, OfflineError, UsageError
 from registry.storage.files import FileStore
+from registry.storage.http import TOKEN_ENV, HttpStore, check_url
 from registry.storage.port import Store
 
 OPTIONS = {"endpoint", "region", "style", "sse"}
@@ -49,8 +55,14 @@ def open_store(address: str) -> Store:
     """
     if address.startswith("s3://"):
         return _open_s3(parse_s3(address))
+    if address.startswith(("http://", "https://")):
+        token = os.environ.get(TOKEN_ENV)
+        check_url(address, token)
+        return HttpStore(address, token)
     if "://" in address:
-        raise UsageError(f"{address}: a registry is stored in a folder or at s3://bucket/prefix")
+        raise UsageError(
+            f"{address}: a registry is a folder, s3://bucket/prefix or https://host/registry"
+        )
     return FileStore(Path(address))
 
 

@@ -42,10 +42,15 @@ class FileStore:
             file.seek(start)
             return file.read(n_bytes)
 
+    def size(self, name: str) -> int | None:
+        with self._border(name):
+            path = self._path(name)
+            return path.stat().st_size if self._is_ours(path) else None
+
     def stat(self, name: str) -> Stat | None:
         with self._border(name):
             path = self._path(name)
-            if not path.is_file():
+            if not self._is_ours(path):
                 return None
             size_bytes = path.stat().st_size
             return Stat(size_bytes, digest_of(read_bounded(path, size_bytes)))
@@ -88,9 +93,13 @@ class FileStore:
 
     def _existing(self, name: str) -> Path:
         path = self._path(name)
-        if not path.is_file():
+        if not self._is_ours(path):
             raise not_found(name)
         return path
+
+    def _is_ours(self, path: Path) -> bool:
+        """A file, and not behind a link that leads out of the folder."""
+        return path.is_file() and path.resolve().is_relative_to(self.folder.resolve())
 
     @contextmanager
     def _border(self, name: str) -> Iterator[None]:

@@ -39,6 +39,11 @@ class MemoryStore:
         blob = self._blobs.get(name)
         return None if blob is None else Stat(len(blob), digest_of(blob))
 
+    def size(self, name: str) -> int | None:
+        check_name(name)
+        blob = self._blobs.get(name)
+        return None if blob is None else len(blob)
+
     def put_new(self, name: str, blob: bytes) -> str:
         check_name(name)
         with self._lock:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from compat.errors import ConflictError, NotFoundError, UsageError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}(/[A-Za-z0-9][A-Za-z0-9._-]{0,199})*")
+MAX_NAME = 900  # of what S3 takes, 1024, the prefix needs some
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Store(Protocol):
     def stat(self, name: str) -> Stat | None:
         """Size and version; None when there is no such name."""
 
+    def size(self, name: str) -> int | None:
+        """Size in bytes, cheaper than `stat` where the version would be; None when not there."""
+
     def put_new(self, name: str, blob: bytes) -> str:
         """Store under a new name and return its version; the same bytes again are fine.
 
@@ -64,8 +68,10 @@ class Store(Protocol):
 
 def check_name(name: str) -> None:
     """Raise UsageError unless ``name`` is safe in every store: no ``..``, no leading dot."""
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a stored file: use letters, digits, . _ - and /")
+    if len(name) > MAX_NAME or not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name[:MAX_NAME]!r} is no name of a stored file: use letters, digits, . _ - and /"
+        )
 
 
 def check_range(start: int, n_bytes: int) -> None:

@@ -63,6 +63,10 @@ class S3Store:
                 return b""
             raise
 
+    def size(self, name: str) -> int | None:
+        head = self._head(name)
+        return head["ContentLength"] if head else None
+
     def stat(self, name: str) -> Stat | None:
         head = self._head(name)
         return Stat(head["ContentLength"], head["ETag"]) if head else None

@@ -2,15 +2,13 @@
 
 import json
 import socket
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
+from serving import serving
 
 from compat.errors import QueryRefusedError, SpaceError, UsageError
 from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
@@ -22,6 +20,7 @@ from registry.service import MAX_BODY_BYTES, create_app
 
 SPACE = EmbeddingSpace(family="chairs", generation=1, dim=8)
 CLOUD, MEMBER, UNPROVEN = "a" * 64, "b" * 64, "f" * 64
+TARGET, OUT = f"targets/chairs/{'c' * 64}.x", f"targets/chairs/{'d' * 64}.out"
 GALLERY = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
 
 
@@ -68,12 +67,12 @@ def folders(tmp_path_factory):
     rows = [GalleryRow(f"i{n:02d}", paths.get(n, f"{n}.png"), f"label {n % 5}") for n in range(50)]
     build(root / "gallery", GALLERY, rows, space=SPACE, model_digest=CLOUD)
     registry = root / "registry"
-    for name in ("metadata/timestamp.json", "metadata/.timestamp.json.1.part", "targets/chairs/x"):
+    for name in ("metadata/timestamp.json", "metadata/.timestamp.json.1.part", TARGET):
         (registry / name).parent.mkdir(parents=True, exist_ok=True)
         (registry / name).write_text(f"file {name}")
     (registry / ".lock").write_text("locked")
     (registry / "keys.pem").write_text("PRIVATE")
-    (registry / "targets" / "out").symlink_to(root / "secret.png")
+    (registry / OUT).symlink_to(root / "secret.png")
     return root
 
 
@@ -82,15 +81,8 @@ def server(folders):
     app = create_app(
         folders / "registry", folders / "gallery", release_of(), images_dir=folders / "images"
     )
-    listening = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
+    with serving(app) as url:
+        yield url
 
 
 def post(server, content):
@@ -226,18 +218,18 @@ def test_space_and_health(server):
         "gallery": 50,
         "generations": [{"generation": None, "model": CLOUD, "rows": 50}],
     }
-    assert httpx.get(f"{server}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{server}/healthz").json() == {"status": "ok"}
 
 
 def test_registry_is_served_and_nothing_beside_it(server):
     assert httpx.get(f"{server}/registry/metadata/timestamp.json").text.startswith("file")
-    assert httpx.get(f"{server}/registry/targets/chairs/x").status_code == 200
+    assert httpx.get(f"{server}/registry/{TARGET}").status_code == 200
     for path in (
         ".lock",
         "keys.pem",
         "metadata/",
         "metadata/.timestamp.json.1.part",
-        "targets/out",
+        OUT,
     ):
         assert httpx.get(f"{server}/registry/{path}").status_code == 404, path
     assert httpx.post(f"{server}/registry/metadata/timestamp.json").status_code == 405

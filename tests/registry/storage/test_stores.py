@@ -10,6 +10,7 @@ import pytest
 
 from compat.errors import ConflictError, CorruptError, NotFoundError, OfflineError, UsageError
 from registry.storage.files import FileStore
+from registry.storage.http import HttpStore
 from registry.storage.port import Store
 from registry.storage.s3 import PART_BYTES, S3Store, checksum_of
 
@@ -47,7 +48,7 @@ def test_of_two_replacements_one_wins_and_the_other_can_retry(store: Store) -> N
 
 def test_what_is_not_there(store: Store) -> None:
     assert store.stat("a") is None
-    store.delete("a")
+    assert store.size("a") is None
     with pytest.raises(NotFoundError):
         store.get("a", max_bytes=9)
     with pytest.raises(ConflictError):
@@ -55,15 +56,29 @@ def test_what_is_not_there(store: Store) -> None:
     assert store.list("") == ()
 
 
-def test_names_are_listed_by_prefix_and_deleted(store: Store) -> None:
+def test_names_are_listed_by_prefix(store: Store) -> None:
     for name in ("b/2", "b/1", "c"):
         store.put_new(name, name.encode())
     assert store.list("b/") == ("b/1", "b/2")
-    store.delete("b/1")
-    assert store.list("") == ("b/2", "c")
+    assert store.list("") == ("b/1", "b/2", "c")
+    assert store.size("c") == 1
 
 
-@pytest.mark.parametrize("name", ["../a", "a/../b", "/a", ".store.lock", "a//b", ""])
+def test_a_name_is_deleted_unless_others_serve_it(store: Store) -> None:
+    store.put_new("a", b"x")
+    if isinstance(store, HttpStore):
+        with pytest.raises(UsageError, match="deletes nothing"):
+            store.delete("a")
+        assert store.list("") == ("a",)
+        return
+    store.delete("a")
+    store.delete("a")
+    assert store.list("") == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["../a", "a/../b", "/a", ".store.lock", "a//b", "", "a" * 201, "a/" * 500 + "a"]
+)
 def test_a_name_cannot_leave_the_store(store: Store, name: str) -> None:
     with pytest.raises(UsageError, match="no name"):
         store.put_new(name, b"x")
