@@ -19,6 +19,7 @@ from registry.cli_ladder import ladder_app
 from registry.cli_matrix import matrix_app
 from registry.cli_new import new
 from registry.cli_profile import profile
+from registry.cli_registry import registry_app
 from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve
@@ -56,6 +57,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(matrix_app, name="matrix")
 app.add_typer(report_app, name="report")
 app.add_typer(token_app, name="token")
+app.add_typer(registry_app, name="registry")
 
 
 def main() -> None:

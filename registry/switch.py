@@ -23,7 +23,8 @@ from registry.roles import stored_name, verified
 from registry.signed_files import stream
 from registry.storage.port import Store
 
-ADDED = frozenset({"blobs", "releases"})  # <family>/<kind>/<name>; other kinds point to these
+# <family>/<kind>/<name>: what points to a release, and the history of it; the rest is published
+POINTERS, HISTORY = frozenset({"channels"}), frozenset({"log"})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from compat.files import digest_of
 from edge.device import MAX_ARTIFACT_BYTES
 from registry.repository import MAX_METADATA_BYTES, TIMESTAMP
 from registry.storage.port import Store
-from registry.switch import ADDED, Switch, read_switch
+from registry.switch import HISTORY, POINTERS, Switch, read_switch
 from registry.tokens import EVERY_FAMILY, Token, TokenBook, Verb
 
 _METADATA = re.compile(r"metadata/([1-9][0-9]{0,9})\.([a-z0-9][a-z0-9._-]*)\.json")
@@ -119,8 +119,8 @@ class RegistryGuard:
 def demand_switch(token: Token, switch: Switch) -> None:
     """Return when ``token`` may make this switch.
 
-    Blobs and releases are published; what points to them, a channel, is promoted. Whoever signs a
-    family anew and changes none of its targets needs either.
+    A channel is promoted, what it points to is published; the history is of either. Whoever signs a
+    family anew and changes none of its targets needs either, too.
 
     Raises:
         ForbiddenError: it may not; the message says what it lacks.
@@ -128,12 +128,12 @@ def demand_switch(token: Token, switch: Switch) -> None:
     if switch.top:
         _demand(token, EVERY_FAMILY, ("keys",))
     for family, kinds in switch.families.items():
-        if not kinds:
+        if not kinds - HISTORY:
             _demand(token, family, ("publish", "promote", "keys"))
-        if kinds & ADDED:
-            _demand(token, family, ("publish",))
-        if kinds - ADDED:
+        if kinds & POINTERS:
             _demand(token, family, ("promote",))
+        if kinds - POINTERS - HISTORY:
+            _demand(token, family, ("publish",))
 
 
 def _demand(token: Token, family: str, verbs: tuple[Verb, ...]) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from compat.errors import UsageError
@@ -86,6 +87,17 @@ class FileStore:
     def delete(self, name: str) -> None:
         with self._border(name):
             self._path(name).unlink(missing_ok=True)
+
+    def sweep(self, before: datetime) -> tuple[str, ...]:
+        """Parts of files whose writer was killed: `compat.files.write_atomic` names them so."""
+        swept = []
+        with self._border("."):
+            for part in self.folder.rglob(".*.part"):
+                if part.stat().st_mtime < before.timestamp():
+                    part.unlink()
+                    name = part.name.removeprefix(".").removesuffix(".part").rpartition(".")[0]
+                    swept.append(part.with_name(name).relative_to(self.folder).as_posix())
+        return tuple(sorted(swept))
 
     def _path(self, name: str) -> Path:
         check_name(name)

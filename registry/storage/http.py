@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -98,6 +99,9 @@ class HttpStore:
     def delete(self, name: str) -> None:
         check_name(name)
         raise UsageError(f"{self._url} deletes nothing: go to the store that it serves")
+
+    def sweep(self, before: datetime) -> tuple[str, ...]:
+        raise UsageError(f"{self._url} sweeps nothing: go to the store that it serves")
 
     def _put(self, name: str, blob: bytes, condition: dict[str, str]) -> str:
         for _ in range(TRIES):

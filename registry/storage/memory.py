@@ -1,5 +1,6 @@
 """Storage in memory: the twin of the real stores, for tests and dry runs."""
 
+from datetime import datetime
 from threading import Lock
 
 from compat.files import digest_of
@@ -65,6 +66,9 @@ class MemoryStore:
     def delete(self, name: str) -> None:
         check_name(name)
         self._blobs.pop(name, None)
+
+    def sweep(self, before: datetime) -> tuple[str, ...]:
+        return ()
 
     def _blob(self, name: str) -> bytes:
         check_name(name)

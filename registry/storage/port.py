@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from compat.errors import ConflictError, NotFoundError, UsageError
@@ -64,6 +65,9 @@ class Store(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove ``name``; fine when it is not there."""
+
+    def sweep(self, before: datetime) -> tuple[str, ...]:
+        """Remove what writes that broke off before then left unseen; the names they were for."""
 
 
 def check_name(name: str) -> None:

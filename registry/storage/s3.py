@@ -4,6 +4,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
@@ -106,6 +107,20 @@ class S3Store:
     def delete(self, name: str) -> None:
         with self._border(name):
             self._client.delete_object(**self._at(name))
+
+    def sweep(self, before: datetime) -> tuple[str, ...]:
+        """Uploads in parts whose publisher was killed: their parts are paid for, and never seen."""
+        swept = []
+        with self._border(self._prefix):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for upload in (each for page in pages for each in page.get("Uploads", ())):
+                if upload["Initiated"] < before:
+                    at = {"Bucket": self._bucket, "Key": upload["Key"]}
+                    self._client.abort_multipart_upload(**at, UploadId=upload["UploadId"])
+                    swept.append(upload["Key"][len(self._prefix) :])
+        return tuple(sorted(swept))
 
     def _at(self, name: str) -> dict[str, str]:
         check_name(name)

@@ -8,7 +8,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from serving import serving
-from tiles import SPACE, workspace_in
+from tiles import SPACE
+from tiles_release import workspace_in
 from typer.testing import CliRunner
 
 from edge.device import Device

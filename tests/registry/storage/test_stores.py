@@ -1,14 +1,19 @@
 """The contract of storage: one suite on memory, a folder, and S3 over real HTTP."""
 
+import json
+import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from compat.errors import ConflictError, CorruptError, NotFoundError, OfflineError, UsageError
+from registry.cli_registry import registry_app
 from registry.storage.files import FileStore
 from registry.storage.http import HttpStore
 from registry.storage.port import Store
@@ -113,6 +118,41 @@ def test_what_is_there_is_not_sent_again(
     assert store.put_new("a", blob) == version
     assert set(calls) <= {"HeadObject", "GetObject"}
     assert (calls == ["HeadObject"]) or len(blob) > PART_BYTES  # moto has no checksum of parts
+
+
+def test_parts_of_a_killed_publisher_are_swept(
+    endpoint: str, s3_client: Callable[[str], Any]
+) -> None:
+    client = s3_client(endpoint)
+    client.create_bucket(Bucket="swept")
+    store = S3Store(client, "swept", "mine")
+    store.put_new("a", bytes(PART_BYTES) + b"end")
+    for key in ("mine/b", "others/b"):
+        upload = client.create_multipart_upload(Bucket="swept", Key=key)
+        client.upload_part(
+            Bucket="swept", Key=key, UploadId=upload["UploadId"], PartNumber=1, Body=b"x"
+        )
+    assert store.sweep(datetime(2000, 1, 1, tzinfo=UTC)) == ()  # somebody may be at work
+    assert store.sweep(datetime.now(UTC)) == ("b",)
+    assert store.sweep(datetime.now(UTC)) == ()
+    left = client.list_multipart_uploads(Bucket="swept")["Uploads"]
+    assert [each["Key"] for each in left] == ["others/b"]
+    assert store.list("") == ("a",)
+
+
+def test_parts_of_files_are_swept_by_the_command(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "r")
+    store.put_new("targets/a", b"x")
+    part = tmp_path / "r" / "targets" / ".b.1.0.json.77.part"
+    part.write_bytes(b"half")
+    wanted = ["sweep", str(tmp_path / "r"), "--json"]
+    early = CliRunner().invoke(registry_app, wanted)
+    assert (early.exit_code, json.loads(early.stdout)) == (0, {"swept": []})
+    os.utime(part, (0, 0))
+    swept = CliRunner().invoke(registry_app, wanted)
+    assert json.loads(swept.stdout) == {"swept": ["targets/b.1.0.json"]}
+    assert not part.exists()
+    assert store.list("") == ("targets/a",)
 
 
 class SpoiltObject(BaseHTTPRequestHandler):
