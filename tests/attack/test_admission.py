@@ -8,6 +8,8 @@ from compat.errors import AdmissionError, UntrustedError
 from compat.files import digest_of
 from compat.golden import GoldenSet
 from compat.manifest import Blob, Channel, blob_target, channel_target, manifest_target
+from compat.matrix import matrix_target
+from registry.matrix import stored_matrix
 
 
 def digests(manifest, runtime: str = "onnxruntime") -> dict[str, str]:
@@ -31,9 +33,20 @@ def test_an_artifact_that_computes_something_else_here_gives_way_to_the_next(sma
     assert device.update().changed is False  # the refused one is not tried again each time
 
 
+def test_a_member_of_which_nothing_works_here_gives_way_to_the_next(small):
+    manifest = small.publish("1.0.0", seed=1)
+    device = small.device(broken=frozenset(digests(manifest).values()))
+    outcome = device.update()
+    assert (outcome.member, outcome.artifact) == ("watch", "onnxruntime/int8")
+    assert [reason.partition(":")[0] for reason in outcome.refused] == [
+        "phone onnxruntime/int8",
+        "phone onnxruntime/fp32",
+    ]
+
+
 def test_a_release_of_which_nothing_works_here_changes_nothing(small, running):
     small.publish("1.0.0", seed=1)
-    device = small.device()
+    device = small.device(member="phone")
     device.update()
     before = running(device)
     manifest = small.publish("1.1.0", seed=2)
@@ -53,7 +66,7 @@ def test_a_signed_artifact_that_is_no_model(small, running):
     device.update()
     before = running(device)
     sign_broken(small, artifact=b"no model at all")
-    with pytest.raises(AdmissionError):
+    with pytest.raises(AdmissionError, match="is no linear model"):
         device.update()
     assert running(device) == before
 
@@ -91,7 +104,11 @@ def sign_broken(small, *, artifact: bytes | None = None, golden: bytes | None = 
     """Sign a release 1.1.0 past the gate, with a part exchanged."""
     manifest = small.released["1.0.0"]
     member, blobs = manifest.members[0], {}
+    matrix = stored_matrix(small.repository, "furniture")
     if artifact is not None:
+        admitted = matrix.find(artifact_digest=member.artifacts[0].digest, gallery="1.0.0")
+        changed = admitted.model_copy(update={"artifact_digest": digest_of(artifact)})
+        matrix = matrix.with_entries([changed])
         named = {"digest": digest_of(artifact), "size_bytes": len(artifact)}
         spoilt = tuple(each.model_copy(update=named) for each in member.artifacts)
         member = member.model_copy(update={"artifacts": spoilt})
@@ -105,5 +122,8 @@ def sign_broken(small, *, artifact: bytes | None = None, golden: bytes | None = 
     small.repository.sign_targets(
         "furniture",
         {**blobs, manifest_target("furniture", "1.1.0"): broken.to_bytes()},
-        moving={channel_target("furniture", "stable"): pointer.to_bytes()},
+        moving={
+            channel_target("furniture", "stable"): pointer.to_bytes(),
+            matrix_target("furniture"): matrix.to_bytes(),
+        },
     )
