@@ -9,6 +9,7 @@ from compat.files import digest_of
 from compat.golden import GoldenSet
 from compat.manifest import Blob, Channel, blob_target, channel_target, manifest_target
 from compat.matrix import matrix_target
+from edge.budget import Budget
 from registry.matrix import stored_matrix
 
 
@@ -58,6 +59,34 @@ def test_a_release_of_which_nothing_works_here_changes_nothing(small, running):
     small.publish("1.2.0", seed=3)
     assert device.update().version == "1.2.0"
     assert device.status().previous.version == "1.0.0"
+
+
+def test_an_artifact_slower_than_granted_gives_way_until_more_is_granted(
+    small, running
+):
+    """Predicted a quarter of the probe's time; this device's own clock has the last word."""
+    manifest = small.publish("1.0.0", seed=1)
+    slow, budget = frozenset({digests(manifest)["int8"]}), Budget(max_latency_ms=30)
+    device = small.device(slow=slow, budget=budget)
+    outcome = device.update()
+    assert outcome.artifact == "onnxruntime/fp32"
+    assert "30 ms are granted" in outcome.refused[0]
+    assert 0 < outcome.latency_ms < 30
+    assert device.update().changed is False
+    probes = device.profile().probes
+    assert [(each.runtime, each.precision) for each in probes] == [
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+    ]
+    root, before = small.repository.trusted_root, running(device)
+    tiny = Budget(max_latency_ms=probes[0].latency_ms_p50 / 1000)
+    device.init(str(small.folder), root, "furniture", budget=tiny)
+    with pytest.raises(AdmissionError, match="the nearest is"):
+        device.update()
+    assert running(device) == before
+    device.init(str(small.folder), root, "furniture", budget=Budget(max_latency_ms=5000))
+    assert device.update().artifact == "onnxruntime/int8"
+    assert device.profile().probes == probes  # measured once
 
 
 def test_a_signed_artifact_that_is_no_model(small, running):
