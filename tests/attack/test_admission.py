@@ -61,9 +61,7 @@ def test_a_release_of_which_nothing_works_here_changes_nothing(small, running):
     assert device.status().previous.version == "1.0.0"
 
 
-def test_an_artifact_slower_than_granted_gives_way_until_more_is_granted(
-    small, running
-):
+def test_an_artifact_slower_than_granted_gives_way_until_more_is_granted(small, running):
     """Predicted a quarter of the probe's time; this device's own clock has the last word."""
     manifest = small.publish("1.0.0", seed=1)
     slow, budget = frozenset({digests(manifest)["int8"]}), Budget(max_latency_ms=30)
