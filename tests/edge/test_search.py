@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compat.errors import OfflineError, QueryRefusedError, UntrustedError, UsageError
-from edge.search import MAX_RESPONSE_BYTES, search, search_many
+from edge.search import MAX_RESPONSE_BYTES, read_answer, search, search_many
 
 SPACE = "chairs/g1/4/cosine"
 EMBEDDING = np.array([1.0, 0, 0, 0], dtype=np.float32)
@@ -180,3 +180,20 @@ def test_a_wrong_question_is_not_sent(url, changes, words):
 def test_bad_embeddings_are_not_sent(rows):
     with pytest.raises(UsageError):
         search_many("http://127.0.0.1:1", rows, space_id=SPACE, artifact_digest="a" * 64)
+
+
+@pytest.mark.parametrize("gallery", ["1.1.0", None, "1.0.0\x1b[2J"])
+def test_an_answer_from_a_gallery_that_was_not_admitted(gallery):
+    good = json.dumps(results(0.9) | {"gallery": "1.0.0"}).encode()
+    asked = {"space_id": SPACE, "galleries": ("0.9.0", "1.0.0"), "n_queries": 1, "k": 3}
+    assert read_answer(200, good, **asked)[0][0].score == 0.9
+    bad = json.dumps(results(0.9) | {"gallery": gallery}).encode()
+    with pytest.raises(UntrustedError, match="nobody admitted this pair") as caught:
+        read_answer(200, bad, **asked)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_the_galleries_that_may_be_searched_are_part_of_the_question():
+    with service(http(200, results(0.9) | {"gallery": "1.0.0"})) as (url, asked):
+        ask(url, galleries=("1.0.0",))
+    assert json.loads(asked[0].split(b"\r\n\r\n", 1)[1])["galleries"] == ["1.0.0"]
