@@ -6,6 +6,7 @@ demo's space). 1.1.0: by the demo's cloud model (125 M MACs). Both list the quer
 (a small cloud model is no better than a large member), keeps ``ours`` out of 1.1.0.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,16 +76,19 @@ def prepare(run: Path, out: Path) -> Prepared:
 
 
 def _data(out: Path) -> Path:
-    """A manifest of the first held-out objects of the demo's images; their paths are absolute."""
+    """The images of the first held-out objects of the demo, with a manifest of their own."""
     source = read_dataset(read_family(DEMO).data.path)
     images = [*source.of("test", "query"), *source.of("test", "gallery")]
     labels = sorted({image.label for image in images})[:OBJECTS]
+    kept = [image for image in images if image.label in labels]
+    folder = out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
     lines = ["path,label,split,role"]
-    lines += [f"{i.path.resolve()},{i.label},test,{i.role}" for i in images if i.label in labels]
-    path = out / "data" / "manifest.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines))
-    return path
+    for image in kept:
+        shutil.copyfile(image.path, folder / image.path.name)
+        lines.append(f"{image.path.name},{image.label},test,{image.role}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder / "manifest.csv"
 
 
 def _export(name: str, trained: Workspace, made: Workspace, dataset: Dataset) -> None:
@@ -103,10 +107,8 @@ def _export(name: str, trained: Workspace, made: Workspace, dataset: Dataset) ->
     )
     every = HeldOut(family)
     sides = every.cloud if name == NEW_CLOUD else every.member(_member(config, name))
-    place = {image.path.resolve(): row for row, image in enumerate(every.queries)}
-    folder.write_reference(
-        sides.queries[[place[i.path.resolve()] for i in dataset.of("test", "query")]]
-    )
+    place = {image.path.name: row for row, image in enumerate(every.queries)}
+    folder.write_reference(sides.queries[[place[i.path.name] for i in dataset.of("test", "query")]])
 
 
 def _member(config: FamilyConfig, name: str) -> MemberConfig:

@@ -34,12 +34,21 @@ class Blob(_Wire):
     size_bytes: int = Field(ge=0, le=2**32)
 
 
+class RelativeLatency(_Wire):
+    """How long an artifact takes, in times of a probe network on the same machine."""
+
+    probe: Digest  # of the probe file, see `edge.probes`
+    ratio: float = Field(gt=0, allow_inf_nan=False)  # medians: batch 1, one thread, own process
+
+
 class Artifact(Blob):
     """One exported file of a model: what a runtime loads."""
 
     runtime: Runtime
     precision: Precision
     admission_cosine: float = Field(ge=0, le=1)  # a device's golden embeddings reach at least this
+    latency: RelativeLatency | None = None  # None: nobody measured it
+    resident_bytes: int | None = Field(default=None, ge=0)  # a process with it and its runtime
 
     @property
     def label(self) -> str:
@@ -91,7 +100,7 @@ class ReleaseManifest(_Wire):
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, UTF-8, a newline at the end."""
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> Self:

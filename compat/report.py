@@ -185,11 +185,21 @@ class ArtifactTiming(Part):
     resident_bytes: int  # of a process that holds this model and its runtime, nothing else
 
 
+class ProbeTiming(Part):
+    """What a probe network costs on the same machine, the same way: what latencies are told in."""
+
+    digest: Digest
+    runtime: Runtime
+    precision: Precision
+    latency_ms_p50: float = Field(gt=0)
+
+
 class Timing(Part):
     """Declared not reproducible."""
 
     machine: str
     artifacts: tuple[ArtifactTiming, ...]
+    probes: tuple[ProbeTiming, ...] = ()
     provenance: Provenance = "measured here"
 
     def of(self, digest: str) -> ArtifactTiming | None:

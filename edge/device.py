@@ -1,7 +1,8 @@
 """A device: it takes all of what it needs from one release or nothing, and keeps what it had.
 
 Order of an update: what the registry says (`edge.client`) -> which artifacts fit here (`choose`) ->
-fetch one -> run the golden set on this very runtime -> switch by one rename. A failure at any step,
+fetch one -> run the golden set on this very runtime, and the clock where there is a latency budget
+-> switch by one rename. A failure at any step,
 a power cut included, leaves the old release running; the next update goes on from there. The device
 follows the channel, down as well as up: only its publisher can sign a pointer to a lower version,
 and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004).
@@ -21,9 +22,13 @@ from compat.files import read_bounded, write_atomic
 from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
-from edge.choice import choose, installed_runtimes
+from edge.budget import Budget
+from edge.choice import Offer, choose, installed_runtimes
 from edge.client import RegistryClient
+from edge.hardware import hardware
+from edge.latency import median_latency_ms
 from edge.lock import exclusive
+from edge.profile import DeviceProfile
 from edge.records import DeviceConfig, LastUpdate, Status, UpdateOutcome, read_record
 from edge.slots import Slot, Slots, SlotState
 from edge.trusted import MAX_ROOT_BYTES
@@ -78,10 +83,12 @@ class Device:
         *,
         member: str | None = None,
         runtime: Runtime | None = None,
+        budget: Budget | None = None,
     ) -> DeviceConfig:
         """Bind this home to a family of a registry, and to the root that is trusted from now on.
 
-        Safe to repeat, also to name another mirror, member or runtime; root and family stay.
+        Safe to repeat, also to name another mirror, member, runtime or budget; root and family
+        stay.
 
         Raises:
             UsageError: ``root`` is no root, or the home is bound to another root or family.
@@ -89,7 +96,13 @@ class Device:
         if "://" not in registry:
             registry = str(Path(registry).resolve())
         try:
-            config = DeviceConfig(registry=registry, family=family, member=member, runtime=runtime)
+            config = DeviceConfig(
+                registry=registry,
+                family=family,
+                member=member,
+                runtime=runtime,
+                budget=budget or Budget(),
+            )
         except ValidationError as error:
             raise UsageError(f"a device cannot be set up so: {error}") from error
         with exclusive(self.home / ".lock", "another update"):
@@ -111,7 +124,7 @@ class Device:
         Raises:
             OfflineError: nobody answered.
             UntrustedError: the registry must not be believed.
-            AdmissionError: no artifact of the release works on this device.
+            AdmissionError: no artifact of the release works on this device, or fits its budget.
             UsageError: the home is not set up, its disk is full, or another update is at work.
 
         In every case what ran before still runs.
@@ -146,6 +159,22 @@ class Device:
     def golden(self) -> GoldenSet:
         """What the active release must give here. Raises as `active`."""
         return GoldenSet.from_bytes(self._slots.read(self.active().member.golden))
+
+    def galleries(self) -> tuple[str, ...] | None:
+        """The gallery generations that the active artifact may query; None: there is no matrix.
+
+        Raises as `active`; empty where the matrix admits it to none.
+        """
+        active = self.active()
+        state = self._slots.state
+        matrix = self._slots.matrix(state.current) if state else None
+        return matrix.galleries_for(active.artifact.digest) if matrix else None
+
+    def profile(self, *, is_fresh: bool = False) -> DeviceProfile:
+        """This device and its probes, measured once. Raises as `edge.probes.profile_in`."""
+        from edge.probes import profile_in  # starts a process for each probe: only when asked
+
+        return profile_in(self.home, self._usable(self.config()), is_fresh=is_fresh)
 
     def embedder(self, of: Active | None = None) -> Embedder:
         """The active artifact, or another that is held, ready to run. Raises as `active`."""
@@ -193,19 +222,29 @@ class Device:
         client.refresh()
         version = client.channel(config.family, STABLE).version
         manifest = client.manifest(config.family, version)
-        member, artifacts = choose(manifest, config.member, runtimes=self._usable(config))
+        matrix = client.matrix(config.family)
+        offers = choose(
+            manifest, config.member, self._seen(config), budget=config.budget, matrix=matrix
+        )
         state = self._state_or_none()
-        if state and self._runs(state.current, manifest, member, artifacts):
+        pairs = self._slots.put(matrix.to_bytes()) if matrix else None
+        if state and self._runs(state.current, manifest, offers, config.budget):
+            if state.current.matrix != pairs:
+                state = state.with_matrix(pairs)
+                self._slots.switch(state)
+                self._slots.prune(wanted=_kept(state))
             return UpdateOutcome.of(state.current, changed=False)
-        offered = {member.golden.digest, *(each.digest for each in artifacts)}
+        offered = {blob.digest for each in offers for blob in (each.member.golden, each.artifact)}
+        offered |= {pairs.digest} if pairs else set()
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
         refused: list[str] = []
-        for artifact in artifacts:
+        for offer in offers:
             try:
-                slot = self._admit(client, manifest, member, artifact)
+                slot = self._admit(client, manifest, offer, config.budget)
             except AdmissionError as error:
-                refused.append(f"{artifact.label}: {error}")
+                refused.append(f"{offer.label}: {error}")
                 continue
+            slot = slot.model_copy(update={"matrix": pairs})
             state = state.followed_by(slot) if state else SlotState(current=slot)
             self._slots.switch(state)
             self._slots.prune(wanted=_kept(state))
@@ -216,17 +255,18 @@ class Device:
         )
 
     def _admit(
-        self, client: RegistryClient, manifest: ReleaseManifest, member: Member, artifact: Artifact
+        self, client: RegistryClient, manifest: ReleaseManifest, offer: Offer, budget: Budget
     ) -> Slot:
         """Fetch one artifact and let it prove itself here.
 
         Raises:
             AdmissionError: it fails; its bytes are the signed ones, so the fault is here.
         """
-        family = manifest.family
+        member, artifact, family = offer.member, offer.artifact, manifest.family
         self._fetch(client, family, member.golden, MAX_GOLDEN_BYTES)
         self._fetch(client, family, artifact, MAX_ARTIFACT_BYTES)
         golden = GoldenSet.from_bytes(self._slots.read(member.golden))
+        latency_ms = None
         try:
             embedder = self._open(
                 self._slots.path(artifact), artifact.runtime, member.preprocess, manifest.space.dim
@@ -235,6 +275,12 @@ class Device:
         except (UsageError, CorruptError) as error:  # it does not load, decode or embed here
             raise AdmissionError(str(error)) from error
         admit(check, artifact.admission_cosine)
+        if budget.max_latency_ms is not None:
+            latency_ms = median_latency_ms(embedder)
+            if latency_ms > budget.max_latency_ms:
+                raise AdmissionError(
+                    f"it takes {latency_ms:.2f} ms here, {budget.max_latency_ms:g} ms are granted"
+                )
         return Slot(
             version=manifest.version,
             manifest=self._slots.put(manifest.to_bytes()),
@@ -242,6 +288,8 @@ class Device:
             artifact=artifact,
             golden=member.golden,
             check=check,
+            budget=budget,
+            latency_ms=latency_ms,
         )
 
     def _fetch(self, client: RegistryClient, family: str, blob: Blob, max_bytes: int) -> None:
@@ -249,12 +297,19 @@ class Device:
             self._slots.put(client.blob(family, blob, max_bytes=max_bytes))
 
     def _runs(
-        self, slot: Slot, manifest: ReleaseManifest, member: Member, artifacts: Sequence[Artifact]
+        self, slot: Slot, manifest: ReleaseManifest, offers: Sequence[Offer], budget: Budget
     ) -> bool:
         """Whether ``slot`` is this release already, as it is wished, and whole."""
-        if slot.member != member.name or slot.artifact not in artifacts:
+        offered = {(each.member.name, each.artifact) for each in offers}
+        if (slot.member, slot.artifact) not in offered or slot.budget != budget:
             return False
         return self._slots.is_intact(slot) and self._slots.manifest(slot) == manifest
+
+    def _seen(self, config: DeviceConfig) -> DeviceProfile:
+        """What a choice asks of this device; the probes are run only for a latency budget."""
+        if config.budget.max_latency_ms is not None:
+            return self.profile()
+        return DeviceProfile(hardware=hardware(), runtimes=self._usable(config))
 
     def _usable(self, config: DeviceConfig) -> tuple[Runtime, ...]:
         runtimes = installed_runtimes() if self._runtimes is None else self._runtimes

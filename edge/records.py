@@ -11,6 +11,7 @@ from compat.files import read_bounded
 from compat.golden import GoldenCheck
 from compat.manifest import Runtime, Version
 from compat.space import Name
+from edge.budget import Budget
 from edge.slots import MAX_STATE_BYTES, Slot
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -23,8 +24,9 @@ class DeviceConfig(BaseModel):
 
     registry: str
     family: Name
-    member: Name | None = None  # None: the one that the release lists first
+    member: Name | None = None  # None: the best verified one that fits this device
     runtime: Runtime | None = None  # None: whichever is installed
+    budget: Budget = Budget()
 
 
 class UpdateOutcome(BaseModel):
@@ -37,6 +39,7 @@ class UpdateOutcome(BaseModel):
     member: Name
     artifact: str  # runtime/precision
     check: GoldenCheck
+    latency_ms: float | None = None  # measured here; None: no budget asked for it
     refused: tuple[str, ...] = ()  # artifacts that were tried first, and why they do not run here
 
     @classmethod
@@ -47,6 +50,7 @@ class UpdateOutcome(BaseModel):
             member=slot.member,
             artifact=slot.artifact.label,
             check=slot.check,
+            latency_ms=slot.latency_ms,
             refused=refused,
         )
 

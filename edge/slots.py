@@ -15,6 +15,7 @@ from compat.golden import GoldenCheck
 from compat.manifest import MAX_MANIFEST_BYTES, Artifact, Blob, ReleaseManifest, Version
 from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix
 from compat.space import Name
+from edge.budget import Budget
 
 MAX_STATE_BYTES = 2**20
 
@@ -31,6 +32,8 @@ class Slot(BaseModel):
     golden: Blob
     check: GoldenCheck
     matrix: Blob | None = None  # None: the registry has none
+    budget: Budget = Budget()  # under which it was chosen
+    latency_ms: float | None = None  # measured here; None: no budget asked for it
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
@@ -60,6 +63,12 @@ class SlotState(BaseModel):
         """The state after a switch to ``slot``; mending the running one keeps what was before."""
         same = slot.release == self.current.release
         return SlotState(current=slot, previous=self.previous if same else self.current)
+
+    def with_matrix(self, matrix: Blob | None) -> "SlotState":
+        """The state when the running release may query other galleries than before."""
+        return self.model_copy(
+            update={"current": self.current.model_copy(update={"matrix": matrix})}
+        )
 
 
 class Slots:

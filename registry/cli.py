@@ -15,6 +15,8 @@ from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
 from registry.cli_ladder import ladder_app
+from registry.cli_matrix import matrix_app
+from registry.cli_profile import profile
 from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve
@@ -37,9 +39,11 @@ app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")
 device_app.command("search")(search)
 device_app.command("attest")(attest)
+device_app.command("profile")(profile)
 app.add_typer(device_app, name="device")
 app.add_typer(ladder_app, name="ladder")
 app.add_typer(keys_app, name="keys")
+app.add_typer(matrix_app, name="matrix")
 app.add_typer(report_app, name="report")
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -24,18 +25,38 @@ def init(
     root: Annotated[Path, typer.Option(help="root.json, from the publisher, not the registry")],
     family: Annotated[str, typer.Option(help="what to follow")],
     member: Annotated[
-        str | None, typer.Option(help="query model; default the one listed first")
+        str | None, typer.Option(help="query model; default the best verified one that fits")
     ] = None,
     runtime: Annotated[Runtime | None, typer.Option(help="default whichever is installed")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="median time of one embedding on this device")
+    ] = None,
+    max_size_mb: Annotated[
+        float | None, typer.Option(help="size of the model's file, in 10^6 bytes")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Bind a home folder to a registry's family; safe to repeat, root and family stay."""
+    """Bind a home folder to a registry's family; safe to repeat, root and family stay.
+
+    The limits decide which model the next update takes: the most accurate one within them.
+    """
+    from compat.errors import UsageError
     from compat.files import read_bounded
+    from edge.budget import Budget
     from edge.device import Device
     from edge.trusted import MAX_ROOT_BYTES
 
+    for name, limit in (("--max-latency-ms", max_latency_ms), ("--max-size-mb", max_size_mb)):
+        if limit is not None and not 0 < limit < math.inf:
+            raise UsageError(f"{name} is {limit:g}: give a number above 0, or leave it out")
+    budget = Budget(
+        max_latency_ms=max_latency_ms,
+        max_size_bytes=math.ceil(max_size_mb * 1e6) if max_size_mb is not None else None,
+    )
     trusted = read_bounded(root, MAX_ROOT_BYTES)
-    config = Device(home).init(registry, trusted, family, member=member, runtime=runtime)
+    config = Device(home).init(
+        registry, trusted, family, member=member, runtime=runtime, budget=budget
+    )
     words = f"{home} follows {config.family} of {config.registry}: kinspace device update"
     typer.echo(config.model_dump_json() if as_json else words)
 
@@ -52,9 +73,10 @@ def update(home: Home, as_json: Json = False) -> None:
         return
     for reason in outcome.refused:
         typer.echo(f"does not run here: {reason}", err=True)
+    took = f", {outcome.latency_ms:.2f} ms" if outcome.latency_ms is not None else ""
     typer.echo(
         f"{'now runs' if outcome.changed else 'runs'} release {outcome.version}: {outcome.member} "
-        f"{outcome.artifact}, golden cosine {outcome.check.cosine_min:.4f} or more"
+        f"{outcome.artifact}, golden cosine {outcome.check.cosine_min:.4f} or more{took}"
     )
 
 
@@ -72,12 +94,17 @@ def status(home: Home, as_json: Json = False) -> None:
     for name, slot in (("runs", found.current), ("before", found.previous)):
         words = f"release {slot.version}: {slot.member} {slot.artifact.label}" if slot else "-"
         typer.echo(f"{name:<9} {words}")
+    typer.echo(f"budget    {found.config.budget}")
     if found.current:
         check = found.current.check
         typer.echo(
             f"admitted  golden cosine {check.cosine_min:.4f} or more on {check.images} images, "
             f"pixels within {check.pixels_max_error} of 255"
         )
+        if found.current.latency_ms is not None:
+            typer.echo(
+                f"latency   {found.current.latency_ms:.2f} ms, measured when it was admitted"
+            )
     if last := found.last_update:
         typer.echo(f"updated   {last.at:%Y-%m-%d %H:%M:%S} UTC: {last.error or 'no error'}")
 

@@ -40,6 +40,7 @@ def search(
             embedder.embed(tensor[None]),
             space_id=active.manifest.space.id,
             artifact_digest=active.artifact.digest,
+            galleries=device.galleries(),
             k=k,
         )
     except QueryRefusedError as refused:

@@ -106,6 +106,7 @@ def _use_device(
                 embedder.embed(tensor[None])[0],
                 space_id=active.manifest.space.id,
                 artifact_digest=active.artifact.digest,
+                galleries=device.galleries(),
                 k=SHEET_HITS,
             )
             shown = [

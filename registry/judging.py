@@ -17,12 +17,13 @@ from compat.golden import GoldenSet
 from compat.images import read_image
 from compat.manifest import Artifact, Blob, Member, Model
 from compat.policy import Policy
-from compat.report import MAX_REPORT_BYTES, ArtifactTiming, Report, Timing
+from compat.report import MAX_REPORT_BYTES, ArtifactTiming, ProbeTiming, Report, Timing
 from compat.space import EmbeddingSpace
 from compat.terminal import STDERR
 from compat.verification import Subject, verify
 from edge.embedder import open_embedder
 from edge.footprint import measure
+from edge.probes import PROBES
 from registry.candidate import CandidateFolder
 from registry.publish import Candidate
 from registry.report_files import write_report
@@ -154,7 +155,29 @@ def _timing(bar: Progress, folders: list[CandidateFolder], space: EmbeddingSpace
             )
         )
         bar.advance(shown)
-    return Timing(machine=f"{platform.machine()} {platform.system()}", artifacts=tuple(costs))
+    return Timing(
+        machine=f"{platform.machine()} {platform.system()}",
+        artifacts=tuple(costs),
+        probes=_probe_timing(bar),
+    )
+
+
+def _probe_timing(bar: Progress) -> tuple[ProbeTiming, ...]:
+    """What a device's own probe times are compared with; see `edge.probes`."""
+    shown = bar.add_task("time the probes", total=len(PROBES))
+    timed = []
+    for probe in PROBES:
+        found = probe.measured()
+        timed.append(
+            ProbeTiming(
+                digest=found.probe,
+                runtime=found.runtime,
+                precision=found.precision,
+                latency_ms_p50=found.latency_ms_p50,
+            )
+        )
+        bar.advance(shown)
+    return tuple(timed)
 
 
 def held_out(dataset: Dataset) -> EvidenceSet:

@@ -30,6 +30,7 @@ from compat.space import EmbeddingSpace
 from edge.device import STABLE
 from registry.matrix import stored_matrix, with_release
 from registry.repository import Repository
+from registry.running_costs import with_costs
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ def assemble(
     admitted = {each.digest for each in evidence.admitted}
     chosen = []
     for member in members:
-        artifacts = tuple(each for each in member.artifacts if each.digest in admitted)
+        artifacts = tuple(
+            with_costs(each, evidence.timing)
+            for each in member.artifacts
+            if each.digest in admitted
+        )
         if artifacts:
             chosen.append(member.model_copy(update={"artifacts": artifacts}))
     if not chosen:

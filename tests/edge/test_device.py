@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from compat.embedding import unit_rows
-from compat.errors import AdmissionError, CorruptError, OfflineError, UsageError
+from compat.errors import CorruptError, OfflineError, UsageError
 from compat.files import digest_of
 from compat.golden import GoldenSet
 from compat.manifest import (
@@ -30,7 +30,7 @@ from compat.manifest import (
 )
 from compat.preprocess import Preprocess
 from compat.space import EmbeddingSpace
-from edge.choice import choose, installed_runtimes
+from edge.choice import installed_runtimes
 from edge.device import Device
 from registry.keys import KeyFolder
 from registry.repository import Repository
@@ -152,41 +152,6 @@ def blob_names(device: Device) -> set[str]:
 # Choosing
 
 
-def test_the_preferred_runtime_first_then_the_smallest_precision():
-    manifest, _ = release("1.0.0")
-    member, artifacts = choose(manifest, None, runtimes=("litert", "onnxruntime"))
-    assert member.name == "phone"
-    assert [each.label for each in artifacts] == [
-        "litert/int8",
-        "litert/fp16",
-        "litert/fp32",
-        "onnxruntime/int8",
-        "onnxruntime/fp16",
-        "onnxruntime/fp32",
-    ]
-
-
-@pytest.mark.parametrize("runtimes", [("onnxruntime",), ("litert",), ("onnxruntime", "litert")])
-@pytest.mark.parametrize("precisions", [("fp32",), ("fp32", "int8"), ("fp16", "fp32", "int8")])
-def test_only_what_runs_here_in_the_order_asked_for(runtimes, precisions):
-    manifest, _ = release("1.0.0")
-    _, artifacts = choose(manifest, "watch", runtimes=runtimes, precisions=precisions)
-    labels = [f"{runtime}/{precision}" for runtime in runtimes for precision in precisions]
-    assert [each.label for each in artifacts] == labels
-
-
-def test_a_member_that_the_release_does_not_have():
-    manifest, _ = release("1.0.0")
-    with pytest.raises(UsageError, match=r"phone.*watch"):
-        choose(manifest, "fridge", runtimes=("litert",))
-
-
-def test_a_device_without_a_runtime_that_the_release_has():
-    manifest, _ = release("1.0.0")
-    with pytest.raises(AdmissionError):
-        choose(manifest, None, runtimes=())
-
-
 def test_installed_runtimes_are_found_without_loading_them():
     code = (
         "import sys; from edge.choice import installed_runtimes as found; print(found());"
@@ -304,8 +269,8 @@ def test_what_an_interrupted_update_fetched_is_not_fetched_again(device, publish
     publish("1.0.0")
     device.update()
     manifest = publish("1.1.0", salt="new")
-    _, artifacts = choose(manifest, None, runtimes=("litert",))
-    [artifact] = repository.store.folder.glob(f"targets/furniture/blobs/{artifacts[0].digest}.*")
+    first = next(each for each in manifest.members[0].artifacts if each.label == "litert/int8")
+    [artifact] = repository.store.folder.glob(f"targets/furniture/blobs/{first.digest}.*")
     [golden] = repository.store.folder.glob(
         f"targets/furniture/blobs/{manifest.members[0].golden.digest}.*"
     )
