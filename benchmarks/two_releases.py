@@ -8,6 +8,7 @@ demo's space). 1.1.0: by the demo's cloud model (125 M MACs). Both list the quer
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,11 @@ def prepare(run: Path, out: Path) -> Prepared:
     dataset = read_dataset(data)
     for name in (OLD_CLOUD, NEW_CLOUD, *QUERY_MODELS):
         made.once(f"export-{name}", {"run": str(run), "name": name},
-                  lambda name=name: _export(name, trained, made, dataset))  # fmt: skip
+                  partial(_export, name, trained, made, dataset))  # fmt: skip
     space = read_family(DEMO).space
     for version, cloud in (("1.0.0", OLD_CLOUD), ("1.1.0", NEW_CLOUD)):
         made.once(f"publish-{version}", {"data": dataset.digest, "policy": str(POLICY)},
-                  lambda v=version, c=cloud: _publish(v, c, space, made, dataset))  # fmt: skip
+                  partial(_publish, version, cloud, space, made, dataset))  # fmt: skip
     old = CandidateFolder(made.artifacts / OLD_CLOUD)
     [artifact] = old.read().artifacts
     build_from_dataset(
