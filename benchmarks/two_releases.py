@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks.evaluate import HeldOut
 from benchmarks.under_load import Searcher
 from compat.dataset import Dataset, LabelledImage, read_dataset
+from compat.files import read_bounded, write_atomic
 from compat.policy import Policy
-from compat.report import Report, Timing
+from compat.report import MAX_REPORT_BYTES, Report, Timing
 from compat.space import EmbeddingSpace
 from compat.verification import verify
 from registry.candidate import CandidateFolder
@@ -61,7 +62,11 @@ def prepare(run: Path, out: Path) -> Prepared:
                   partial(_export, name, trained, made, dataset))  # fmt: skip
     space = read_family(DEMO).space
     for version, cloud in (("1.0.0", OLD_CLOUD), ("1.1.0", NEW_CLOUD)):
-        made.once(f"publish-{version}", {"data": dataset.digest, "policy": str(POLICY)},
+        inputs = {"data": dataset.digest, "policy": str(POLICY)}
+        made.once(
+            f"verify-{version}", inputs, partial(verify_release, version, cloud, made, dataset)
+        )
+        made.once(f"publish-{version}", inputs,
                   partial(_publish, version, cloud, space, made, dataset))  # fmt: skip
     old = CandidateFolder(made.artifacts / OLD_CLOUD)
     [artifact] = old.read().artifacts
@@ -116,9 +121,9 @@ def _member(config: FamilyConfig, name: str) -> MemberConfig:
     return next(each for each in config.members if each.name == name)
 
 
-def _publish(
-    version: str, cloud: str, space: EmbeddingSpace, made: Workspace, dataset: Dataset
-) -> None:
+def verify_release(version: str, cloud: str, made: Workspace, dataset: Dataset) -> None:
+    """Measure what is exported; the report of each release is kept."""
+    space = read_family(DEMO).space
     folders = [CandidateFolder(made.artifacts / name) for name in (cloud, *QUERY_MODELS)]
     subjects = [each for folder in folders for each in subjects_of(folder, space)]
     report: Report = verify(
@@ -129,8 +134,14 @@ def _publish(
         policy=POLICY,
         timing=Timing(machine="not measured", artifacts=()),
     )
-    made.report_json.parent.mkdir(exist_ok=True)
-    made.report_json.write_bytes(report.to_bytes())
+    write_atomic(made.root / f"report-{version}.json", report.to_bytes())
+
+
+def _publish(
+    version: str, cloud: str, space: EmbeddingSpace, made: Workspace, dataset: Dataset
+) -> None:
+    kept = made.root / f"report-{version}.json"
+    write_atomic(made.report_json, read_bounded(kept, MAX_REPORT_BYTES))
     repository = Repository(FileStore(made.registry), KeyFolder(made.keys))
     repository.create()
     repository.add_family(space.family)

@@ -28,7 +28,9 @@ def service(*parts, pause_s=0.0):
         connection, _ = listening.accept()
         with connection:
             received = b""
-            while b"\r\n\r\n" not in received or not received.endswith(b"}"):
+            while b"\r\n\r\n" not in received or (
+                received.startswith(b"POST") and not received.endswith(b"}")
+            ):
                 received += connection.recv(65536)
             asked.append(received)
             try:
