@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,13 +25,17 @@ from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
 from compat.policy import Policy
 from compat.preprocess import Floats, Preprocess
 from compat.report import (
+    ArtifactTiming,
     CloudEvidence,
     Evidence,
+    ProbeTiming,
     Report,
     Timing,
 )
 from compat.space import EmbeddingSpace
+from edge.budget import Budget
 from edge.device import Device
+from edge.probes import PROBES
 from registry.keys import KeyFolder
 from registry.publish import Candidate, publish
 from registry.repository import Repository, utc_now
@@ -46,12 +51,14 @@ class LinearEmbedder:
 
     preprocess: Preprocess
     weights: Floats  # (192, D)
+    pause_s: float = 0.0  # before each answer
 
     @property
     def dim(self) -> int:
         return self.weights.shape[1]
 
     def embed(self, tensors: Floats) -> Floats:
+        time.sleep(self.pause_s)
         return unit_rows(tensors.reshape(len(tensors), -1) @ self.weights, "embeddings")
 
 
@@ -62,15 +69,20 @@ def weights_of(seed: int) -> bytes:
     return safetensors.numpy.save({"weights": raw})
 
 
-def opener(broken: frozenset[str] = frozenset()) -> Callable[..., Embedder]:
-    """Opens linear embedders; on this device those of ``broken`` digests compute something else."""
+def opener(
+    broken: frozenset[str] = frozenset(), slow: frozenset[str] = frozenset()
+) -> Callable[..., Embedder]:
+    """Opens linear embedders; here ``broken`` ones compute something else, ``slow`` ones wait."""
 
     def open_linear(path: Path, runtime: str, preprocess: Preprocess, dim: int) -> Embedder:
         try:
             weights = safetensors.numpy.load(path.read_bytes())["weights"]
         except (safetensors.SafetensorError, KeyError) as error:
             raise CorruptError(f"{path} is no linear model") from error
-        return LinearEmbedder(preprocess, weights[::-1] if path.name in broken else weights)
+        pause_s = 0.05 if path.name in slow else 0.0
+        return LinearEmbedder(
+            preprocess, weights[::-1] if path.name in broken else weights, pause_s
+        )
 
     return open_linear
 
@@ -148,7 +160,25 @@ def candidate(version: str, *, family: str = "furniture", seed: int = 0) -> Cand
             measured(one, each.name, macs=each.macs) for each in members for one in each.artifacts
         ),
         policy=Policy(),
-        timing=Timing(machine="a test", artifacts=()),
+        timing=Timing(
+            machine="a test",
+            artifacts=tuple(
+                ArtifactTiming(
+                    digest=one.digest, latency_ms_p50=1, latency_ms_p95=1, resident_bytes=2**20
+                )
+                for each in members
+                for one in each.artifacts
+            ),
+            probes=tuple(
+                ProbeTiming(
+                    digest=each.digest,
+                    runtime=each.runtime,
+                    precision=each.precision,
+                    latency_ms_p50=4,
+                )
+                for each in PROBES
+            ),
+        ),
     )
     return Candidate(
         version=version,
@@ -192,13 +222,22 @@ class SmallRegistry:
         family: str = "furniture",
         member: str | None = None,
         broken: frozenset[str] = frozenset(),
+        slow: frozenset[str] = frozenset(),
+        budget: Budget | None = None,
     ) -> Device:
-        device = self.open(self.base / name, broken=broken)
-        device.init(str(self.folder), self.repository.trusted_root, family, member=member)
+        device = self.open(self.base / name, broken=broken, slow=slow)
+        root = self.repository.trusted_root
+        device.init(str(self.folder), root, family, member=member, budget=budget)
         return device
 
-    def open(self, home: Path, *, broken: frozenset[str] = frozenset()) -> Device:
-        return Device(home, open_embedder=opener(broken), runtimes=("onnxruntime",))
+    def open(
+        self,
+        home: Path,
+        *,
+        broken: frozenset[str] = frozenset(),
+        slow: frozenset[str] = frozenset(),
+    ) -> Device:
+        return Device(home, open_embedder=opener(broken, slow), runtimes=("onnxruntime",))
 
     def copied(self, device: Device, name: str) -> Device:
         """The same device, somewhere else: what an attack does to it stays there."""

@@ -31,7 +31,7 @@ from compat.manifest import (
 )
 from compat.preprocess import Preprocess
 from compat.space import EmbeddingSpace
-from registry.cli_device import device_app
+from registry.cli import device_app  # with the verbs that have modules of their own
 from registry.cli_errors import exits
 from registry.cli_publish import keys_app
 from registry.keys import KeyFolder
@@ -80,6 +80,35 @@ def test_device_init_and_status(registry):
     found = RUN.invoke(device_app, ["status", "--home", home, "--json"])
     assert json.loads(found.stdout)["current"] is None
     assert "furniture" in RUN.invoke(device_app, ["status", "--home", home]).stdout
+
+
+def test_limits_are_kept_and_shown(registry):
+    found = init(registry, "--max-latency-ms", "5", "--max-size-mb", "0.25", "--json")
+    budget = json.loads(found.stdout)["budget"]
+    assert budget == {"max_latency_ms": 5.0, "max_size_bytes": 250_000}
+    home = ["--home", str(registry.parent / "home")]
+    assert "5 ms and 0.25 MB" in RUN.invoke(device_app, ["status", *home]).stdout
+
+
+@pytest.mark.parametrize("limit", [("--max-latency-ms", "0"), ("--max-size-mb", "nan")])
+def test_limits_that_are_none(registry, limit):
+    found = init(registry, *limit)
+    assert (found.exit_code, found.stderr.startswith(f"error: {limit[0]}")) == (2, True)
+    assert not (registry.parent / "home").exists()
+
+
+def test_the_profile_names_the_probes_of_the_wished_runtime(registry):
+    home = ["--home", str(registry.parent / "home")]
+    assert RUN.invoke(device_app, ["profile", *home]).exit_code == 2  # no device yet
+    init(registry, "--runtime", "litert")
+    found = json.loads(RUN.invoke(device_app, ["profile", *home, "--json"]).stdout)
+    assert [(each["runtime"], each["precision"]) for each in found["probes"]] == [
+        ("litert", "fp32"),
+        ("litert", "int8"),
+    ]
+    shown = RUN.invoke(device_app, ["profile", *home]).stdout
+    assert f"{found['probes'][0]['latency_ms_p50']:.3f} ms" in shown
+    assert "GiB" in shown
 
 
 def onnx_model(weights: np.ndarray) -> bytes:

@@ -213,6 +213,7 @@ def test_an_answer_says_what_was_left_out():
     [
         (of_generations("1.0.0", "2.0.0", named=["1.0.0"]), "answered from 2.0.0"),
         (of_generations("1.0.0", named=["1.0.0", "2.0.0"]), "answered from 2.0.0"),
+        (of_generations("1.0.0\x1b[2J", named=["1.0.0"]), "nobody admitted this pair"),
         (of_generations(None, named=["1.0.0"]), "one that is not named"),
         (of_generations("1.0.0", named=None), "one that is not named"),
     ],
@@ -221,8 +222,10 @@ def test_attack_a_row_of_a_generation_that_was_not_asked(answer, words):
     good = of_generations("1.0.0", named=["1.0.0"])
     with service(http(200, good)) as (url, _):
         assert len(ask(url, galleries=["1.0.0"])) == 1
-    with service(http(200, answer)) as (url, _), pytest.raises(UntrustedError, match=words):
+    served = service(http(200, answer))
+    with served as (url, _), pytest.raises(UntrustedError, match=words) as raised:
         ask(url, galleries=["1.0.0"])
+    assert str(raised.value).isprintable()
 
 
 def test_an_artifact_that_may_query_nothing_asks_nothing():
