@@ -6,7 +6,9 @@ demo's space). 1.1.0: by the demo's cloud model (125 M MACs). Both list the quer
 (a small cloud model is no better than a large member), keeps ``ours`` out of 1.1.0.
 """
 
+import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ import numpy as np
 from benchmarks.evaluate import HeldOut
 from benchmarks.under_load import Searcher
 from compat.dataset import Dataset, LabelledImage, read_dataset
+from compat.files import read_bounded, write_atomic
 from compat.policy import Policy
-from compat.report import Report, Timing
+from compat.report import MAX_REPORT_BYTES, Report, Timing
 from compat.space import EmbeddingSpace
 from compat.verification import verify
 from registry.candidate import CandidateFolder
@@ -57,11 +60,15 @@ def prepare(run: Path, out: Path) -> Prepared:
     dataset = read_dataset(data)
     for name in (OLD_CLOUD, NEW_CLOUD, *QUERY_MODELS):
         made.once(f"export-{name}", {"run": str(run), "name": name},
-                  lambda name=name: _export(name, trained, made, dataset))  # fmt: skip
+                  partial(_export, name, trained, made, dataset))  # fmt: skip
     space = read_family(DEMO).space
     for version, cloud in (("1.0.0", OLD_CLOUD), ("1.1.0", NEW_CLOUD)):
-        made.once(f"publish-{version}", {"data": dataset.digest, "policy": str(POLICY)},
-                  lambda v=version, c=cloud: _publish(v, c, space, made, dataset))  # fmt: skip
+        inputs = {"data": dataset.digest, "policy": str(POLICY)}
+        made.once(
+            f"verify-{version}", inputs, partial(verify_release, version, cloud, made, dataset)
+        )
+        made.once(f"publish-{version}", inputs,
+                  partial(_publish, version, cloud, space, made, dataset))  # fmt: skip
     old = CandidateFolder(made.artifacts / OLD_CLOUD)
     [artifact] = old.read().artifacts
     build_from_dataset(
@@ -76,16 +83,19 @@ def prepare(run: Path, out: Path) -> Prepared:
 
 
 def _data(out: Path) -> Path:
-    """A manifest of the first held-out objects of the demo's images; their paths are absolute."""
+    """The images of the first held-out objects of the demo, with a manifest of their own."""
     source = read_dataset(read_family(DEMO).data.path)
     images = [*source.of("test", "query"), *source.of("test", "gallery")]
     labels = sorted({image.label for image in images})[:OBJECTS]
+    kept = [image for image in images if image.label in labels]
+    folder = out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
     lines = ["path,label,split,role"]
-    lines += [f"{i.path.resolve()},{i.label},test,{i.role}" for i in images if i.label in labels]
-    path = out / "data" / "manifest.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines))
-    return path
+    for image in kept:
+        shutil.copyfile(image.path, folder / image.path.name)
+        lines.append(f"{image.path.name},{image.label},test,{image.role}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder / "manifest.csv"
 
 
 def _export(name: str, trained: Workspace, made: Workspace, dataset: Dataset) -> None:
@@ -107,19 +117,17 @@ def _export(name: str, trained: Workspace, made: Workspace, dataset: Dataset) ->
     )
     every = HeldOut(family)
     sides = every.cloud if name == NEW_CLOUD else every.member(_member(config, name))
-    place = {image.path.resolve(): row for row, image in enumerate(every.queries)}
-    folder.write_reference(
-        sides.queries[[place[i.path.resolve()] for i in dataset.of("test", "query")]]
-    )
+    place = {image.path.name: row for row, image in enumerate(every.queries)}
+    folder.write_reference(sides.queries[[place[i.path.name] for i in dataset.of("test", "query")]])
 
 
 def _member(config: FamilyConfig, name: str) -> MemberConfig:
     return next(each for each in config.members if each.name == name)
 
 
-def _publish(
-    version: str, cloud: str, space: EmbeddingSpace, made: Workspace, dataset: Dataset
-) -> None:
+def verify_release(version: str, cloud: str, made: Workspace, dataset: Dataset) -> None:
+    """Measure what is exported; the report of each release is kept."""
+    space = read_family(DEMO).space
     folders = [CandidateFolder(made.artifacts / name) for name in (cloud, *QUERY_MODELS)]
     subjects = [each for folder in folders for each in subjects_of(folder, space)]
     report: Report = verify(
@@ -130,8 +138,14 @@ def _publish(
         policy=POLICY,
         timing=Timing(machine="not measured", artifacts=()),
     )
-    made.report_json.parent.mkdir(exist_ok=True)
-    made.report_json.write_bytes(report.to_bytes())
+    write_atomic(made.root / f"report-{version}.json", report.to_bytes())
+
+
+def _publish(
+    version: str, cloud: str, space: EmbeddingSpace, made: Workspace, dataset: Dataset
+) -> None:
+    kept = made.root / f"report-{version}.json"
+    write_atomic(made.report_json, read_bounded(kept, MAX_REPORT_BYTES))
     repository = Repository(FileStore(made.registry), KeyFolder(made.keys))
     repository.create()
     repository.add_family(space.family)

@@ -132,10 +132,10 @@ def plot(told: Told, searchers: Sequence[Searcher]) -> bytes:
         axes = figure.add_subplot()
         for searcher, colour in zip(searchers, COLOURS, strict=True):
             seen = told.watched.of(searcher.name)
-            answered = [each for each in seen if each.hit_rate_at_10 is not None]
+            rates = [(o.at_s, o.hit_rate_at_10) for o in seen if o.hit_rate_at_10 is not None]
             axes.plot(
-                [each.at_s for each in answered],
-                [each.hit_rate_at_10 for each in answered],
+                [at_s for at_s, _ in rates],
+                [rate for _, rate in rates],
                 ".",
                 color=colour,
                 label=f"{searcher.name}: answered",

@@ -98,8 +98,8 @@ class Ladder(_Wire):
 
 def ladder_target(source: EmbeddingSpace, member: str, target_space: str) -> str:
     """The name of the signed target; it moves, TUF refuses an older one."""
-    into = target_space.replace("/", "-")
-    return f"{source.family}/ladders/{source.id.replace('/', '-')}/{member}/{into}.json"
+    from_space, into = (each.replace("/", "-") for each in (source.id, target_space))
+    return f"{source.family}/ladders/{from_space}.{member}.{into}.json"
 
 
 @dataclass(frozen=True)

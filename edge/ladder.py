@@ -12,6 +12,7 @@ from compat.adapter import MAX_ADAPTER_BYTES, Adapter
 from compat.errors import OfflineError, QueryRefusedError, UntrustedError
 from compat.images import read_image
 from compat.ladder import Ladder, Means, Rung, climb
+from compat.matrix import CompatibilityMatrix
 from compat.preprocess import Floats
 from edge.device import Active, Device
 from edge.lock import exclusive
@@ -26,10 +27,11 @@ class Climbed(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The signed ladder, and its adapter where it has one."""
+    """The signed ladder, its adapter where it has one, and the family's matrix as it is now."""
 
     ladder: Ladder
     adapter: Adapter | None
+    matrix: CompatibilityMatrix | None
 
 
 def search_by_ladder(
@@ -79,7 +81,7 @@ def fetch_ladder(device: Device, active: Active, target_space: str) -> Held:
                 blob = client.blob(ladder.family, rung.adapter, max_bytes=MAX_ADAPTER_BYTES)
                 adapter = Adapter.from_bytes(blob)
                 adapter.check_between(source=ladder.source, target=ladder.target)
-    return Held(ladder, adapter)
+        return Held(ladder, adapter, client.matrix(ladder.family))
 
 
 def _take(
@@ -105,7 +107,14 @@ def _take(
         if before is None:
             raise OfflineError("the model that ran before is gone: search again")
         query, digest = _embedded(device, before, photo), before.artifact.digest
-    return search_many(url, query, space_id=target, artifact_digest=digest, k=k)
+    return search_many(
+        url,
+        query,
+        space_id=target,
+        artifact_digest=digest,
+        galleries=held.matrix.galleries_for(digest) if held.matrix else None,
+        k=k,
+    )
 
 
 def _embedded(device: Device, of: Active, photo: Path) -> Floats:

@@ -222,6 +222,7 @@ def _send(method: str, url: str, question: object, timeout_s: float) -> tuple[in
     sent: dict[str, Any] = {} if question is None else {"json": question}
     if isinstance(question, bytes):
         sent = {"content": question}
+        headers["Content-Type"] = "application/octet-stream"
     try:
         with (
             httpx.Client(timeout=timeout_s) as client,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compat.errors import OfflineError
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compat.errors import OfflineError, QueryRefusedError, UntrustedError, UsageError
-from edge.search import MAX_RESPONSE_BYTES, read_answer, search, search_many
+from edge.search import MAX_RESPONSE_BYTES, search, search_many, space_of
 
 SPACE = "chairs/g1/4/cosine"
 EMBEDDING = np.array([1.0, 0, 0, 0], dtype=np.float32)
@@ -28,7 +28,9 @@ def service(*parts, pause_s=0.0):
         connection, _ = listening.accept()
         with connection:
             received = b""
-            while b"\r\n\r\n" not in received or not received.endswith(b"}"):
+            while b"\r\n\r\n" not in received or (
+                received.startswith(b"POST") and not received.endswith(b"}")
+            ):
                 received += connection.recv(65536)
             asked.append(received)
             try:
@@ -182,18 +184,58 @@ def test_bad_embeddings_are_not_sent(rows):
         search_many("http://127.0.0.1:1", rows, space_id=SPACE, artifact_digest="a" * 64)
 
 
-@pytest.mark.parametrize("gallery", ["1.1.0", None, "1.0.0\x1b[2J"])
-def test_an_answer_from_a_gallery_that_was_not_admitted(gallery):
-    good = json.dumps(results(0.9) | {"gallery": "1.0.0"}).encode()
-    asked = {"space_id": SPACE, "galleries": ("0.9.0", "1.0.0"), "n_queries": 1, "k": 3}
-    assert read_answer(200, good, **asked)[0][0].score == 0.9
-    bad = json.dumps(results(0.9) | {"gallery": gallery}).encode()
-    with pytest.raises(UntrustedError, match="nobody admitted this pair") as caught:
-        read_answer(200, bad, **asked)
-    assert "\x1b" not in str(caught.value)
+def of_generations(*rows, named):
+    """An answer whose hits are of ``rows`` and which says that it searched ``named``."""
+    answer = results(*[0.9] * len(rows))
+    for hit, generation in zip(answer["results"][0], rows, strict=True):
+        hit["generation"] = generation
+    return answer | {"galleries": named, "left_out": 7}
 
 
-def test_the_galleries_that_may_be_searched_are_part_of_the_question():
-    with service(http(200, results(0.9) | {"gallery": "1.0.0"})) as (url, asked):
-        ask(url, galleries=("1.0.0",))
-    assert json.loads(asked[0].split(b"\r\n\r\n", 1)[1])["galleries"] == ["1.0.0"]
+def test_an_answer_says_what_was_left_out():
+    answer = of_generations("1.0.0", "1.1.0", named=["1.0.0", "1.1.0"])
+    with service(http(200, answer)) as (url, asked):
+        found = search_many(
+            url,
+            EMBEDDING[None],
+            space_id=SPACE,
+            artifact_digest="a" * 64,
+            galleries=["1.0.0", "1.1.0"],
+            k=3,
+        )
+    assert (found.left_out, found.galleries) == (7, ("1.0.0", "1.1.0"))
+    assert [hit.generation for hit in found.results[0]] == ["1.0.0", "1.1.0"]
+    assert json.loads(asked[0].split(b"\r\n\r\n", 1)[1])["galleries"] == ["1.0.0", "1.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (of_generations("1.0.0", "2.0.0", named=["1.0.0"]), "answered from 2.0.0"),
+        (of_generations("1.0.0", named=["1.0.0", "2.0.0"]), "answered from 2.0.0"),
+        (of_generations("1.0.0\x1b[2J", named=["1.0.0"]), "nobody admitted this pair"),
+        (of_generations(None, named=["1.0.0"]), "one that is not named"),
+        (of_generations("1.0.0", named=None), "one that is not named"),
+    ],
+)
+def test_attack_a_row_of_a_generation_that_was_not_asked(answer, words):
+    good = of_generations("1.0.0", named=["1.0.0"])
+    with service(http(200, good)) as (url, _):
+        assert len(ask(url, galleries=["1.0.0"])) == 1
+    served = service(http(200, answer))
+    with served as (url, _), pytest.raises(UntrustedError, match=words) as raised:
+        ask(url, galleries=["1.0.0"])
+    assert str(raised.value).isprintable()
+
+
+def test_an_artifact_that_may_query_nothing_asks_nothing():
+    with pytest.raises(QueryRefusedError, match="to no gallery"):
+        ask("http://127.0.0.1:1", galleries=[])
+
+
+def test_the_space_of_a_service():
+    with service(http(200, {"space": SPACE, "more": 1})) as (url, _):
+        assert space_of(url) == SPACE
+    for answer, error in ((http(200, b"[]"), UntrustedError), (http(503, b""), OfflineError)):
+        with service(answer) as (url, _), pytest.raises(error):
+            space_of(url)
