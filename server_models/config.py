@@ -4,7 +4,15 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from compat.errors import ConfigError
 from compat.files import read_bounded
@@ -81,6 +89,13 @@ ANCHORED = (  # regression + relation + frozen head: what lands in the gallery's
 )
 
 
+class UpdateConfig(_Section):
+    """A small step from a release: what stands still costs its devices no bytes."""
+
+    weights: Path  # the release's weights.safetensors of this member; relative to the TOML
+    learns: Literal["embedding", "weights"] = "embedding"  # the last layer, or all but batch norms
+
+
 class MemberConfig(_Section):
     """A query model."""
 
@@ -91,6 +106,15 @@ class MemberConfig(_Section):
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
     losses: tuple[LossTerm, ...] = Field(default=ANCHORED, min_length=1)
     schedule: Schedule
+    update: UpdateConfig | None = None  # begin with a released member instead of ``start``
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """A member that updates nothing is spelt, and digested, as before there were updates."""
+        fields: dict[str, object] = dump(self)
+        if self.update is None:
+            fields.pop("update", None)
+        return fields
 
     @model_validator(mode="after")
     def _each_term_once(self) -> Self:
@@ -176,7 +200,21 @@ def read_family(path: Path) -> FamilyConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
-    data = family.data.model_copy(
-        update={"path": (path.parent / family.data.path.expanduser()).resolve()}
+    data = family.data.model_copy(update={"path": _beside(path, family.data.path)})
+    members = tuple(
+        each.model_copy(
+            update={
+                "update": each.update.model_copy(
+                    update={"weights": _beside(path, each.update.weights)}
+                )
+            }
+        )
+        if each.update
+        else each
+        for each in family.members
     )
-    return family.model_copy(update={"data": data})
+    return family.model_copy(update={"data": data, "members": members})
+
+
+def _beside(toml: Path, path: Path) -> Path:
+    return (toml.parent / path.expanduser()).resolve()
