@@ -1,10 +1,10 @@
 """A device: it takes all of what it needs from one release or nothing, and keeps what it had.
 
 Order of an update: what the registry says (`edge.client`) -> which artifacts fit here (`choose`) ->
-fetch one -> run the golden set on this very runtime -> switch by one rename. A failure at any step,
-a power cut included, leaves the old release running; the next update goes on from there. The device
-follows the channel, down as well as up: only its publisher can sign a pointer to a lower version,
-and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004).
+fetch one (`edge.acquire`) -> run the golden set on this very runtime -> switch by one rename. A
+failure at any step, a power cut included, leaves the old release running; the next update goes on
+from there. The device follows the channel, down as well as up: only its publisher can sign a
+pointer to a lower version, and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004).
 """
 
 import contextlib
@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from compat.embedding import Embedder
 from compat.errors import AdmissionError, CorruptError, KinspaceError, UsageError
 from compat.files import read_bounded, write_atomic
-from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
+from compat.golden import GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
+from edge.acquire import Acquirer
 from edge.choice import choose, installed_runtimes
 from edge.client import RegistryClient
 from edge.lock import exclusive
@@ -183,33 +184,34 @@ class Device:
             return UpdateOutcome.of(state.current, changed=False)
         offered = {member.golden.digest, *(each.digest for each in artifacts)}
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
+        acquirer = Acquirer(
+            client, self._slots, manifest, held=self._held(state), max_bytes=MAX_ARTIFACT_BYTES
+        )
         refused: list[str] = []
         for artifact in artifacts:
             try:
-                slot = self._admit(client, manifest, member, artifact)
+                fetched = acquirer.acquire(member.golden, artifact)
+                slot = self._admit(manifest, member, artifact)
             except AdmissionError as error:
                 refused.append(f"{artifact.label}: {error}")
                 continue
             state = state.followed_by(slot) if state else SlotState(current=slot)
             self._slots.switch(state)
             self._slots.prune(wanted=_kept(state))
-            return UpdateOutcome.of(slot, changed=True, refused=tuple(refused))
+            client.forget_parts()
+            return UpdateOutcome.of(slot, changed=True, refused=tuple(refused), fetched=fetched)
+        client.forget_parts()
         raise AdmissionError(
             f"release {version} does not work on this device, what ran before still runs: "
             + "; ".join(refused)
         )
 
-    def _admit(
-        self, client: RegistryClient, manifest: ReleaseManifest, member: Member, artifact: Artifact
-    ) -> Slot:
-        """Fetch one artifact and let it prove itself here.
+    def _admit(self, manifest: ReleaseManifest, member: Member, artifact: Artifact) -> Slot:
+        """Let an artifact that is here prove itself.
 
         Raises:
             AdmissionError: it fails; its bytes are the signed ones, so the fault is here.
         """
-        family = manifest.family
-        self._fetch(client, family, member.golden, MAX_GOLDEN_BYTES)
-        self._fetch(client, family, artifact, MAX_ARTIFACT_BYTES)
         golden = GoldenSet.from_bytes(self._slots.read(member.golden))
         try:
             embedder = self._open(
@@ -228,9 +230,11 @@ class Device:
             check=check,
         )
 
-    def _fetch(self, client: RegistryClient, family: str, blob: Blob, max_bytes: int) -> None:
-        if not self._slots.holds(blob):
-            self._slots.put(client.blob(family, blob, max_bytes=max_bytes))
+    def _held(self, state: SlotState | None) -> dict[str, Blob]:
+        """Artifacts that are here, whole: what a delta may start from."""
+        slots = (state.current, state.previous) if state else ()
+        artifacts = [slot.artifact for slot in slots if slot]
+        return {each.digest: each for each in artifacts if self._slots.holds(each)}
 
     def _runs(
         self, slot: Slot, manifest: ReleaseManifest, member: Member, artifacts: Sequence[Artifact]

@@ -11,6 +11,7 @@ from compat.files import read_bounded
 from compat.golden import GoldenCheck
 from compat.manifest import Runtime, Version
 from compat.space import Name
+from edge.acquire import Fetched
 from edge.slots import MAX_STATE_BYTES, Slot
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -38,9 +39,18 @@ class UpdateOutcome(BaseModel):
     artifact: str  # runtime/precision
     check: GoldenCheck
     refused: tuple[str, ...] = ()  # artifacts that were tried first, and why they do not run here
+    fetched_bytes: int = 0  # for the artifact and its golden set; metadata comes on top
+    fetched_as: str | None = None  # "whole", "here", or the deltas that led to it
 
     @classmethod
-    def of(cls, slot: Slot, *, changed: bool, refused: tuple[str, ...] = ()) -> Self:
+    def of(
+        cls,
+        slot: Slot,
+        *,
+        changed: bool,
+        refused: tuple[str, ...] = (),
+        fetched: Fetched | None = None,
+    ) -> Self:
         return cls(
             changed=changed,
             version=slot.version,
@@ -48,6 +58,8 @@ class UpdateOutcome(BaseModel):
             artifact=slot.artifact.label,
             check=slot.check,
             refused=refused,
+            fetched_bytes=fetched.n_bytes if fetched else 0,
+            fetched_as=fetched.way if fetched else None,
         )
 
 

@@ -9,6 +9,7 @@ from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_words import refusal_in_words
 from compat.terminal import STDERR
 from registry.candidate import CandidateFolder
+from registry.deltas import publish_deltas
 from registry.evidence_check import check_gallery, check_leakage
 from registry.judging import candidate_of, judge_candidate, read_report
 from registry.keys import KeyFolder
@@ -65,7 +66,7 @@ def verify_gallery(config: FamilyConfig, workspace: Workspace, gallery: Path) ->
 def publish_family(
     config: FamilyConfig, workspace: Workspace, *, registry: Store, keys: Path
 ) -> ReleaseManifest:
-    """Sign what the report admits; safe to repeat.
+    """Sign what the report admits, then the deltas that lead to it; safe to repeat.
 
     Raises:
         RefusedError: the gate admits nothing, or the version is taken. Nothing was published.
@@ -85,7 +86,9 @@ def publish_family(
     repository.create()
     repository.add_family(config.family)
     repository.refresh()
-    return publish(repository, candidate)
+    release = publish(repository, candidate)
+    publish_deltas(repository, release)
+    return release
 
 
 def report_digest(workspace: Workspace) -> str:
