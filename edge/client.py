@@ -6,6 +6,7 @@ the same client, the same bounds.
 """
 
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 
 from tuf.ngclient import FetcherInterface
@@ -53,9 +54,9 @@ class RegistryClient:
             fetcher=fetcher,
         )
 
-    def refresh(self) -> None:
-        """Fetch and verify what the registry says now. Raises as `TrustedFiles.refresh`."""
-        self._files.refresh()
+    def refresh(self, *, not_before: datetime | None = None) -> None:
+        """Fetch and verify what the registry says now. Args, raises: `TrustedFiles.refresh`."""
+        self._files.refresh(not_before=not_before)
 
     def channel(self, family: str, name: str) -> Channel:
         """Where the channel ``name`` of ``family`` points.

@@ -155,12 +155,12 @@ class Device:
 
     def status(self) -> Status:
         """Raises UsageError when the home is not set up, CorruptError when its state is damaged."""
-        state, last = self._slots.state, self.home / "last.json"
+        state = self._slots.state
         return Status(
             config=self.config(),
             current=state.current if state else None,
             previous=state.previous if state else None,
-            last_update=read_record(last, LastUpdate) if last.exists() else None,
+            last_update=self._last(),
         )
 
     def config(self) -> DeviceConfig:
@@ -175,7 +175,8 @@ class Device:
 
     def _update(self, config: DeviceConfig) -> UpdateOutcome:
         client = RegistryClient(config.registry, self.home / "trust", self._root())
-        client.refresh()
+        last = self._last()
+        client.refresh(not_before=last.latest if last else None)
         version = client.channel(config.family, STABLE).version
         manifest = client.manifest(config.family, version)
         member, artifacts = choose(manifest, config.member, runtimes=self._usable(config))
@@ -262,11 +263,21 @@ class Device:
             self._open_embedder = open_embedder
         return self._open_embedder(path, runtime, preprocess, dim)
 
+    def _last(self) -> LastUpdate | None:
+        """How the last update ended; a record that the disk spoilt counts as none."""
+        path = self.home / "last.json"
+        with contextlib.suppress(CorruptError):
+            return read_record(path, LastUpdate) if path.exists() else None
+        return None
+
     def _note(self, error: KinspaceError | None) -> None:
         at = datetime.now(UTC)
-        last = LastUpdate(at=at)
-        if error:
-            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code)
+        before = self._last()
+        latest = before.latest if before else None
+        if error is None:
+            last = LastUpdate(at=at, latest=max(at, latest or at))
+        else:
+            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code, latest=latest)
         with contextlib.suppress(UsageError):  # a full disk must not hide what happened
             write_atomic(self.home / "last.json", last.model_dump_json(indent=2).encode() + b"\n")
 

@@ -71,6 +71,7 @@ class LastUpdate(BaseModel):
     at: datetime
     error: str | None = None  # None: it succeeded
     exit_code: int = 0
+    latest: datetime | None = None  # the latest moment of one that succeeded: the past, for sure
 
 
 class Status(BaseModel):

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,12 +21,12 @@ from tuf.api.exceptions import (
     ExpiredMetadataError,
     RepositoryError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, TargetFile, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 from urllib3.exceptions import HTTPError
 
 from compat.errors import OfflineError, UntrustedError, UsageError, WithheldError
-from compat.files import read_bounded
+from compat.files import read_bounded, sync_folder
 from edge.fetch import fetcher_of
 from edge.parts import PartsFetcher
 
@@ -69,8 +70,11 @@ class TrustedFiles:
                 "root.json that the registry's publisher handed out"
             ) from error
 
-    def refresh(self) -> None:
+    def refresh(self, *, not_before: datetime | None = None) -> None:
         """Fetch and verify what the repository says now.
+
+        Args:
+            not_before: a moment that is past for sure, whatever this clock says.
 
         Raises:
             OfflineError: nobody answered. Keep what runs, try later.
@@ -80,6 +84,14 @@ class TrustedFiles:
         updater = self._connected()
         with self._border():
             updater.refresh()
+            self._remember()
+            timestamp = Metadata[Timestamp].from_file(str(self._metadata_dir / "timestamp.json"))
+        if not_before and timestamp.signed.expires <= not_before:
+            raise UntrustedError(
+                f"{self.source} was out of date already at {not_before:%Y-%m-%d %H:%M} UTC, when "
+                "this device last updated: its clock was set back, and somebody may hold updates "
+                "back behind it"
+            )
         self._updater = updater
 
     def read(self, name: str, max_bytes: int, *, part: str | None = None) -> bytes | None:
@@ -170,6 +182,16 @@ class TrustedFiles:
         self._at_work.download_target(target, str(part))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+
+    def _remember(self) -> None:
+        """Versions seen survive a power cut: python-tuf renames, and does not wait for the disk."""
+        folders = (self._metadata_dir, self._metadata_dir / "root_history")
+        for path in (each for folder in folders for each in folder.glob("*.json")):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        for folder in folders:
+            if folder.exists():
+                sync_folder(folder)
 
     def _connected(self) -> Updater:
         """A fresh updater: it can be refreshed once in its life."""

@@ -4,6 +4,7 @@ ONNX is read as the protobuf wire format has it, TFLite by its flatbuffer schema
 places. A file that is neither has no tensors, which is an answer as well.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,11 +39,14 @@ class Tensor:
 def tensors_of(blob: bytes, runtime: Runtime) -> list[Tensor]:
     """Every tensor of `MIN_BYTES` or more that the file holds, in the order in which they lie."""
     try:
-        found = _in_onnx(blob) if runtime == "onnxruntime" else _in_tflite(blob)
+        found = list(_in_onnx(blob) if runtime == "onnxruntime" else _in_tflite(blob))
     except (IndexError, struct.error, UnicodeDecodeError, ValueError):
         return []
-    large = [each for each in found if each.end - each.start >= MIN_BYTES]
-    return sorted(large, key=lambda each: each.start)
+    large = sorted(
+        (each for each in found if each.end - each.start >= MIN_BYTES), key=lambda each: each.start
+    )
+    ends = [0, *itertools.accumulate((each.end for each in large), max)]
+    return [each for each, end in zip(large, ends, strict=False) if each.start >= end]
 
 
 def segments_of(base: bytes, result: bytes, runtime: Runtime) -> list[Segment]:
