@@ -11,6 +11,7 @@ from registry import cli_family
 from registry.cli_adapt import adapt
 from registry.cli_attest import attest
 from registry.cli_ceremony import keys_app
+from registry.cli_deltas import deltas
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
@@ -32,6 +33,7 @@ app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
 app.command("diagnose")(diagnose)
 app.command("publish")(cli_family.publish)
+app.command("deltas")(deltas)
 app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")
 device_app.command("search")(search)
