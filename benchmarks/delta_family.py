@@ -1,4 +1,4 @@
-"""Updates of real edge models: the demo's members, moved a little, moved gently, trained anew.
+"""Updates of real edge models: the demo's members, their last layer moved, or all a little.
 
 Everything through the project's own training and export; each stage is done once, so a killed run
 goes on from where it was.
@@ -11,13 +11,12 @@ from typing import Literal
 
 from compat.errors import UsageError
 from registry.candidate import CandidateFolder
-from registry.stages import cloud_inputs, export, family_of, member_inputs, train
+from registry.stages import cloud_inputs, export, family_of, train
 from registry.workspace import Workspace
 from server_models.config import FamilyConfig, MemberConfig, UpdateConfig
 
 DEMO_TOML = Path(__file__).resolve().parent.parent / "registry" / "demo.toml"
-RELEASE = "release"
-STEPS = {"edge-s": 300, "edge-m": 120}
+STEPS = {"edge-s": 300, "edge-m": 40}
 HEAD_RATE, GENTLE_RATE = 2e-4, 1e-5  # the members were trained with 2e-3 and 4e-4
 
 
@@ -28,7 +27,6 @@ class Update:
     name: str
     title: str
     member: MemberConfig
-    seed: int = 0
 
 
 def updates_of(released: MemberConfig, weights: Path) -> tuple[Update, ...]:
@@ -46,7 +44,6 @@ def updates_of(released: MemberConfig, weights: Path) -> tuple[Update, ...]:
     return (
         Update("head-only", "embedding layer only", small("embedding", HEAD_RATE)),
         Update("gentle", "gentle fine-tune", small("weights", GENTLE_RATE)),
-        Update("retrained", "trained anew", released, seed=1),
     )
 
 
@@ -58,16 +55,11 @@ def exported(update: Update, config: FamilyConfig, *, demo: Path, work: Path) ->
     """
     member = update.member
     workspace = Workspace(work / f"{member.name}-{update.name}")
-    alone = config.model_copy(update={"members": (member,), "seed": update.seed})
-    copied = [config.cloud.name, *([member.name] if update.name == RELEASE else [])]
-    for model in copied:
-        _copy(demo / "models" / model, workspace.models / model)
-    family = family_of(alone, workspace)
-    done = [f"train-{config.cloud.name}", f"export-{config.cloud.name}"]
-    for stage in done:  # the cloud model is the demo's, and no device runs it
-        workspace.once(stage, cloud_inputs(family), lambda: None)
-    if update.name == RELEASE:
-        workspace.once(f"train-{member.name}", member_inputs(family, member), lambda: None)
+    _copy(demo / "models" / config.cloud.name, workspace.models / config.cloud.name)
+    alone = config.model_copy(update={"members": (member,)})
+    inputs = cloud_inputs(family_of(alone, workspace))
+    for stage in ("train", "export"):  # the cloud model is the demo's, and no device runs it
+        workspace.once(f"{stage}-{config.cloud.name}", inputs, lambda: None)
     train(alone, workspace)
     export(alone, workspace)
     return CandidateFolder(workspace.artifacts / member.name)

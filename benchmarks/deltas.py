@@ -1,9 +1,12 @@
 """How many bytes an update costs a device that holds the release before.
 
-    python -m benchmarks.deltas [--demo runs/demo] [--work DIR]
+    python -m benchmarks.deltas --demo runs/demo --anew runs/anew
 
-The demo's members are moved in three ways (`benchmarks.delta_family`), exported as they would ship,
-and packed as a publisher packs them; what the device unpacks is compared with what was exported.
+The members of a finished demo are moved in two ways (`benchmarks.delta_family`), exported as they
+would ship, and packed as a publisher packs them; what a device unpacks is compared with what was
+exported. The third way is a second run with its members trained anew: the demo's TOML with another
+seed, `kinspace train` and `kinspace export`.
+
 Writes benchmarks/results/deltas.md and .json. Exit 1 when a bar is missed: of edge-m, the member
 that the demo ships, embedding layer only at most 7% of the file, a gentle fine-tune in int8 at most
 25%. Training takes minutes; killed, it goes on from there.
@@ -17,7 +20,7 @@ import numpy as np
 import typer
 
 from benchmarks.data.cache import cache_folder
-from benchmarks.delta_family import DEMO_TOML, RELEASE, Update, exported, updates_of
+from benchmarks.delta_family import DEMO_TOML, Update, exported, updates_of
 from benchmarks.tables import publish_table
 from compat.delta import pack_hdiff, pack_tensors, pack_whole, unpack
 from compat.files import digest_of
@@ -74,6 +77,7 @@ def moved(old: CandidateFolder, new: CandidateFolder) -> float:
 
 def main(
     demo: Annotated[Path, typer.Option(help="a finished demo")] = Path("runs/demo"),
+    anew: Annotated[Path, typer.Option(help="another, trained anew")] = Path("runs/anew"),
     work: Annotated[Path | None, typer.Option(help="where updates are trained")] = None,
 ) -> None:
     """Print and write the table of bytes."""
@@ -83,9 +87,14 @@ def main(
     cosines = []
     for member in config.members:
         weights = (demo / "models" / member.name / "weights.safetensors").resolve()
-        old = exported(Update(RELEASE, "the release", member), config, demo=demo, work=folder)
-        for update in updates_of(member, weights):
-            new = exported(update, config, demo=demo, work=folder)
+        old = CandidateFolder(demo / "artifacts" / member.name)
+        updates = {
+            update: exported(update, config, demo=demo, work=folder)
+            for update in updates_of(member, weights)
+        }
+        again = Update("retrained", "trained anew", member)
+        updates[again] = CandidateFolder(anew / "artifacts" / member.name)
+        for update, new in updates.items():
             cosines.append(f"{member.name}, {update.title}: {moved(old, new):.3f}")
             rows += rows_of(member.name, update, old, new)
     notes = (
