@@ -186,6 +186,57 @@ MUTANTS = (
         "signed_release_of_another",
     ),
     Mutant(
+        "skip the digest of what a delta gives",
+        (
+            Edit(
+                "compat/delta.py",
+                "if len(made) != result.size_bytes or digest_of(made) != result.digest:",
+                "if len(made) != result.size_bytes:",
+            ),
+        ),
+        "test_deltas.py",
+        "gives_another_file",
+    ),
+    _skipped(
+        "skip the bound of what a delta unpacks to",
+        "compat/delta.py",
+        "        if len(content) > bound:",
+        "../compat/test_delta.py",
+        "bomb",
+    ),
+    _skipped(
+        "skip the lengths in the head of an HDiffPatch",
+        "compat/delta.py",
+        "    if (made_bytes, base_bytes) != (size_bytes, len(base)):",
+        "../compat/test_delta.py",
+        "room_without_end",
+    ),
+    Mutant(
+        "keep a part that turned out to be of other bytes",
+        (Edit("edge/trusted.py", "            self._fetcher.drop(part)\n", ""),),
+        "test_resume.py",
+        "rest_of_a_download_is_forged",
+    ),
+    Mutant(
+        "go on with a download whose file has changed",
+        (
+            Edit(
+                "edge/fetch.py",
+                'headers["If-Range"] = etag',
+                "pass",
+            ),
+        ),
+        "test_resume.py",
+        "content_changes",
+    ),
+    _skipped(
+        "believe a clock that was set back",
+        "edge/trusted.py",
+        "if not_before and timestamp.signed.expires <= not_before:",
+        "test_whole_updates.py",
+        "frozen_mirror",
+    ),
+    Mutant(
         "believe a pointer of another channel",
         (
             Edit(

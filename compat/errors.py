@@ -10,6 +10,7 @@ KinspaceError                exit
 │   ├── ConflictError             another publisher was first: load what is there and retry
 │   └── MissingExtraError         the verb needs an extra that is not installed
 ├── OfflineError              3   nobody answered: keep what runs, try later
+│   └── WithheldError             somebody answered and has not this file: there may be another way
 ├── UntrustedError            4   an answer came and must not be believed: keep what runs, alert
 │   └── CorruptError              stored bytes are not the bytes that were named
 └── RefusedError              5   a gate said no, with its reasons
@@ -65,6 +66,10 @@ class MissingExtraError(UsageError):
 
 class OfflineError(KinspaceError):
     exit_code = 3
+
+
+class WithheldError(OfflineError):
+    pass
 
 
 class UntrustedError(KinspaceError):

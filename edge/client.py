@@ -5,11 +5,14 @@ asked for is what was got. A registry is an http(s) URL or a local folder: the s
 the same client, the same bounds.
 """
 
+from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 
 from tuf.ngclient import FetcherInterface
 
-from compat.errors import CorruptError, UntrustedError, UsageError
+from compat.delta_index import MAX_INDEX_BYTES, DeltaIndex, Offer, delta_index_target
+from compat.errors import CorruptError, UntrustedError, UsageError, WithheldError
 from compat.files import digest_of
 from compat.ladder import MAX_LADDER_BYTES, Ladder, ladder_target
 from compat.manifest import (
@@ -54,9 +57,9 @@ class RegistryClient:
             fetcher=fetcher,
         )
 
-    def refresh(self) -> None:
-        """Fetch and verify what the registry says now. Raises as `TrustedFiles.refresh`."""
-        self._files.refresh()
+    def refresh(self, *, not_before: datetime | None = None) -> None:
+        """Fetch and verify what the registry says now. Args, raises: `TrustedFiles.refresh`."""
+        self._files.refresh(not_before=not_before)
 
     def channel(self, family: str, name: str) -> Channel:
         """Where the channel ``name`` of ``family`` points.
@@ -112,8 +115,27 @@ class RegistryClient:
             return None
         return Ladder.from_bytes(blob, artifact=artifact, source=source.id, target=target)
 
+    def offers(self, family: str, version: str) -> tuple[Offer, ...]:
+        """The packed files on the way to ``version``: none when none are signed, or to be believed.
+
+        Raises:
+            OfflineError: nobody answered. Keep what runs, try later.
+        """
+        try:
+            blob = self._files.read(delta_index_target(family, version), MAX_INDEX_BYTES)
+            index = DeltaIndex.from_bytes(blob) if blob else None
+        except (UntrustedError, WithheldError):  # whoever spoils it costs bytes, nothing else
+            return ()
+        if index is None or (index.family, index.version) != (family, version):
+            return ()
+        return index.offers
+
+    def forget_parts(self, *, keep: Collection[str] = ()) -> None:
+        """Remove what cut-off downloads left, except of the digests ``keep``."""
+        self._files.forget_parts(keep=keep)
+
     def blob(self, family: str, blob: Blob, *, max_bytes: int) -> bytes:
-        """The bytes that ``blob`` of a release names.
+        """The bytes that ``blob`` of a release names; a download that was cut off goes on.
 
         Raises:
             CorruptError: they are others. Keep what runs, alert.
@@ -123,7 +145,8 @@ class RegistryClient:
             raise UntrustedError(
                 f"blob {blob.digest[:12]} has {blob.size_bytes} bytes, more than {max_bytes}"
             )
-        found = self._files.read(blob_target(family, blob.digest), blob.size_bytes)
+        name = blob_target(family, blob.digest)
+        found = self._files.read(name, blob.size_bytes, part=blob.digest)
         if found is None:
             raise UntrustedError(f"nobody signed for blob {blob.digest[:12]} of {family}")
         if len(found) != blob.size_bytes or digest_of(found) != blob.digest:

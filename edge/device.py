@@ -1,11 +1,11 @@
 """A device: it takes all of what it needs from one release or nothing, and keeps what it had.
 
 Order of an update: what the registry says (`edge.client`) -> which releases are for this device
-(`edge.rollout`) -> which artifacts fit here (`choose`) -> fetch one -> run the golden set on this
-very runtime, and the clock where there is a latency budget -> switch by one rename. A failure at
-any step, a power cut included, leaves the old release running; the next update goes on from there.
-The device follows the channel, down as well as up: only its publisher can sign a pointer to a lower
-version, and TUF refuses an older pointer (docs/adr/0003, docs/adr/0004, docs/adr/0012).
+(`edge.rollout`) -> which artifacts fit here (`choose`) -> fetch one (`edge.acquire`) -> run the
+golden set on this very runtime, and the clock where there is a latency budget -> switch by one
+rename. A failure at any step, a power cut included, leaves the old release running; the next update
+goes on from there. The device follows the channel, down as well as up: only its publisher can sign
+a pointer to a lower version, and TUF refuses an older pointer (docs/adr/0003, 0004, 0012).
 """
 
 import contextlib
@@ -21,10 +21,11 @@ from pydantic import ValidationError
 from compat.embedding import Embedder
 from compat.errors import AdmissionError, CorruptError, KinspaceError, UsageError
 from compat.files import read_bounded, write_atomic
-from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
+from compat.golden import GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
 from compat.update_report import MAX_REASON, Met
+from edge.acquire import Acquirer
 from edge.budget import Budget
 from edge.choice import Offer, choose, installed_runtimes
 from edge.client import RegistryClient
@@ -207,12 +208,12 @@ class Device:
 
     def status(self) -> Status:
         """Raises UsageError when the home is not set up, CorruptError when its state is damaged."""
-        state, last = self._slots.state, self.home / "last.json"
+        state = self._slots.state
         return Status(
             config=self.config(),
             current=state.current if state else None,
             previous=state.previous if state else None,
-            last_update=read_record(last, LastUpdate) if last.exists() else None,
+            last_update=self._last(),
         )
 
     def config(self) -> DeviceConfig:
@@ -228,7 +229,8 @@ class Device:
     def _update(self, config: DeviceConfig, met: list[Met]) -> UpdateOutcome:
         """Try what is offered, in order; every release that was tried is added to ``met``."""
         client = RegistryClient(config.registry, self.home / "trust", self._root())
-        client.refresh()
+        last = self._last()
+        client.refresh(not_before=last.latest if last else None)
         channel = client.channel(config.family, config.channel)
         state = self._state_or_none()
         running = state.current.version if state else None
@@ -267,10 +269,14 @@ class Device:
         offered = {blob.digest for each in fitting for blob in (each.member.golden, each.artifact)}
         offered |= {pairs.digest} if pairs else set()
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
+        acquirer = Acquirer(
+            client, self._slots, manifest, held=self._held(state), max_bytes=MAX_ARTIFACT_BYTES
+        )
         refused: list[str] = []
         for offer in fitting:
             try:
-                slot = self._admit(client, manifest, offer, config.budget)
+                fetched = acquirer.acquire(offer.member.golden, offer.artifact)
+                slot = self._admit(manifest, offer, config.budget)
             except AdmissionError as error:
                 refused.append(f"{offer.label}: {error}")
                 continue
@@ -278,22 +284,20 @@ class Device:
             state = state.followed_by(slot) if state else SlotState(current=slot)
             self._slots.switch(state)
             self._slots.prune(wanted=_kept(state))
-            return UpdateOutcome.of(slot, changed=True, refused=tuple(refused))
+            client.forget_parts()
+            return UpdateOutcome.of(slot, changed=True, refused=tuple(refused), fetched=fetched)
+        client.forget_parts()
         raise AdmissionError(
             f"release {version} does not work on this device: {'; '.join(refused)}"
         )
 
-    def _admit(
-        self, client: RegistryClient, manifest: ReleaseManifest, offer: Offer, budget: Budget
-    ) -> Slot:
-        """Fetch one artifact and let it prove itself here.
+    def _admit(self, manifest: ReleaseManifest, offer: Offer, budget: Budget) -> Slot:
+        """Let an artifact that is here prove itself.
 
         Raises:
             AdmissionError: it fails; its bytes are the signed ones, so the fault is here.
         """
-        member, artifact, family = offer.member, offer.artifact, manifest.family
-        self._fetch(client, family, member.golden, MAX_GOLDEN_BYTES)
-        self._fetch(client, family, artifact, MAX_ARTIFACT_BYTES)
+        member, artifact = offer.member, offer.artifact
         golden = GoldenSet.from_bytes(self._slots.read(member.golden))
         latency_ms = None
         try:
@@ -321,9 +325,11 @@ class Device:
             latency_ms=latency_ms,
         )
 
-    def _fetch(self, client: RegistryClient, family: str, blob: Blob, max_bytes: int) -> None:
-        if not self._slots.holds(blob):
-            self._slots.put(client.blob(family, blob, max_bytes=max_bytes))
+    def _held(self, state: SlotState | None) -> dict[str, Blob]:
+        """Artifacts that are here, whole: what a delta may start from."""
+        slots = (state.current, state.previous) if state else ()
+        artifacts = [slot.artifact for slot in slots if slot]
+        return {each.digest: each for each in artifacts if self._slots.holds(each)}
 
     def _runs(
         self, slot: Slot, manifest: ReleaseManifest, offers: Sequence[Offer], budget: Budget
@@ -367,11 +373,22 @@ class Device:
             self._open_embedder = open_embedder
         return self._open_embedder(path, runtime, preprocess, dim)
 
+    def _last(self) -> LastUpdate | None:
+        """How the last update ended; a record that the disk spoilt counts as none."""
+        path = self.home / "last.json"
+        with contextlib.suppress(CorruptError):
+            return read_record(path, LastUpdate) if path.exists() else None
+        return None
+
     def _note(self, error: KinspaceError | None, met: Sequence[Met]) -> None:
         at = datetime.now(UTC)
-        last = LastUpdate(at=at, met=tuple(met))
-        if error:
-            last = LastUpdate(at=at, error=str(error), exit_code=error.exit_code, met=tuple(met))
+        before = self._last()
+        latest = before.latest if before else None
+        last = LastUpdate(at=at, met=tuple(met), latest=latest)
+        if error is None:
+            last = last.model_copy(update={"latest": max(at, latest or at)})
+        else:
+            last = last.model_copy(update={"error": str(error), "exit_code": error.exit_code})
         with contextlib.suppress(UsageError):  # a full disk must not hide what happened
             write_atomic(self.home / "last.json", last.model_dump_json(indent=2).encode() + b"\n")
 

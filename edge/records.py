@@ -12,6 +12,7 @@ from compat.golden import GoldenCheck
 from compat.manifest import Runtime, Version
 from compat.space import Name
 from compat.update_report import Met
+from edge.acquire import Fetched
 from edge.budget import Budget
 from edge.slots import MAX_STATE_BYTES, Slot
 
@@ -43,9 +44,18 @@ class UpdateOutcome(BaseModel):
     check: GoldenCheck
     latency_ms: float | None = None  # measured here; None: no budget asked for it
     refused: tuple[str, ...] = ()  # artifacts that were tried first, and why they do not run here
+    fetched_bytes: int = 0  # for the artifact and its golden set; metadata comes on top
+    fetched_as: str | None = None  # "whole", "here", or the deltas that led to it
 
     @classmethod
-    def of(cls, slot: Slot, *, changed: bool, refused: tuple[str, ...] = ()) -> Self:
+    def of(
+        cls,
+        slot: Slot,
+        *,
+        changed: bool,
+        refused: tuple[str, ...] = (),
+        fetched: Fetched | None = None,
+    ) -> Self:
         return cls(
             changed=changed,
             version=slot.version,
@@ -54,6 +64,8 @@ class UpdateOutcome(BaseModel):
             check=slot.check,
             latency_ms=slot.latency_ms,
             refused=refused,
+            fetched_bytes=fetched.n_bytes if fetched else 0,
+            fetched_as=fetched.way if fetched else None,
         )
 
 
@@ -66,6 +78,7 @@ class LastUpdate(BaseModel):
     error: str | None = None  # None: it succeeded
     exit_code: int = 0
     met: tuple[Met, ...] = ()  # releases that were tried, the newest first
+    latest: datetime | None = None  # the latest moment of one that succeeded: the past, for sure
 
 
 class Status(BaseModel):

@@ -8,24 +8,27 @@ that conformance suites drive (`edge.conformance`).
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from tuf.api.exceptions import (
     DownloadError,
+    DownloadHTTPError,
     DownloadLengthMismatchError,
     ExpiredMetadataError,
     RepositoryError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, TargetFile, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 from urllib3.exceptions import HTTPError
 
-from compat.errors import OfflineError, UntrustedError, UsageError
-from compat.files import read_bounded
+from compat.errors import OfflineError, UntrustedError, UsageError, WithheldError
+from compat.files import read_bounded, sync_folder
 from edge.fetch import fetcher_of
+from edge.parts import PartsFetcher
 
 MAX_ROOT_BYTES = 512_000  # as tuf.ngclient bounds the roots that it fetches
 
@@ -57,7 +60,7 @@ class TrustedFiles:
         self._targets_url = targets_url
         self._metadata_dir = metadata_dir
         self._root = root
-        self._fetcher = fetcher or fetcher_of(metadata_url)
+        self._fetcher = PartsFetcher(fetcher or fetcher_of(metadata_url), metadata_dir / "parts")
         self._updater: Updater | None = None
         try:
             self._connected()
@@ -67,8 +70,11 @@ class TrustedFiles:
                 "root.json that the registry's publisher handed out"
             ) from error
 
-    def refresh(self) -> None:
+    def refresh(self, *, not_before: datetime | None = None) -> None:
         """Fetch and verify what the repository says now.
+
+        Args:
+            not_before: a moment that is past for sure, whatever this clock says.
 
         Raises:
             OfflineError: nobody answered. Keep what runs, try later.
@@ -78,22 +84,43 @@ class TrustedFiles:
         updater = self._connected()
         with self._border():
             updater.refresh()
+            self._remember()
+            timestamp = Metadata[Timestamp].from_file(str(self._metadata_dir / "timestamp.json"))
+        if not_before and timestamp.signed.expires <= not_before:
+            raise UntrustedError(
+                f"{self.source} was out of date already at {not_before:%Y-%m-%d %H:%M} UTC, when "
+                "this device last updated: its clock was set back, and somebody may hold updates "
+                "back behind it"
+            )
         self._updater = updater
 
-    def read(self, name: str, max_bytes: int) -> bytes | None:
-        """Verified bytes of a target; None when nobody signs for it. Raises as `refresh`."""
+    def read(self, name: str, max_bytes: int, *, part: str | None = None) -> bytes | None:
+        """Verified bytes of a target; None when nobody signs for it. Raises as `refresh`.
+
+        Args:
+            part: keep what comes under this digest, cut off or whole, until `forget_parts`; a
+                repeat goes on from there.
+        """
         target = self._target(name)
         if target is None:
             return None
         if target.length > max_bytes:
             raise UntrustedError(f"{name} has {target.length} bytes, expected {max_bytes}")
-        part = self._metadata_dir / "target.part"
+        copy = self._metadata_dir / "target.part"
         with self._border():
             try:
-                self._fetched(target, part)
-                return read_bounded(part, max_bytes)
+                if part:
+                    self._resumed(target, copy, part)
+                else:
+                    self._fetched(target, copy)
+                return read_bounded(copy, max_bytes)
             finally:
-                part.unlink(missing_ok=True)
+                copy.unlink(missing_ok=True)
+
+    def forget_parts(self, *, keep: Collection[str] = ()) -> None:
+        """Remove what cut-off downloads left, except what ``keep`` names."""
+        with self._writing():
+            self._fetcher.forget(keep=keep)
 
     def download(self, name: str, folder: Path) -> Path:
         """Keep a target in ``folder`` under its quoted name; not fetched when it is there already.
@@ -133,6 +160,21 @@ class TrustedFiles:
         with self._border():
             return updater.get_targetinfo(name)
 
+    def _resumed(self, target: TargetFile, copy: Path, part: str) -> None:
+        """As `_fetched`, from the kept part on: what is of other bytes is thrown away.
+
+        Bytes that an earlier download left may be what is wrong: then once more, from the start.
+        """
+        began = self._fetcher.began(part)
+        try:
+            with self._fetcher.keeping(part):
+                self._fetched(target, copy)
+        except (RepositoryError, DownloadLengthMismatchError):
+            self._fetcher.drop(part)
+            if not began:
+                raise
+            self._resumed(target, copy, part)
+
     def _fetched(self, target: TargetFile, part: Path) -> None:
         """Verified and on the disk: a new file, never one that somebody put there."""
         with contextlib.suppress(FileNotFoundError):
@@ -140,6 +182,16 @@ class TrustedFiles:
         self._at_work.download_target(target, str(part))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+
+    def _remember(self) -> None:
+        """Versions seen survive a power cut: python-tuf renames, and does not wait for the disk."""
+        folders = (self._metadata_dir, self._metadata_dir / "root_history")
+        for path in (each for folder in folders for each in folder.glob("*.json")):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        for folder in folders:
+            if folder.exists():
+                sync_folder(folder)
 
     def _connected(self) -> Updater:
         """A fresh updater: it can be refreshed once in its life."""
@@ -161,6 +213,8 @@ class TrustedFiles:
                 yield
         except DownloadLengthMismatchError as error:  # a DownloadError, but somebody did answer
             raise UntrustedError(f"{self.source} sent more than was signed: {error}") from error
+        except DownloadHTTPError as error:
+            raise WithheldError(f"{self.source} has no answer ({error}): try later") from error
         except (DownloadError, HTTPError) as error:
             cause = error.__cause__ or error
             raise OfflineError(f"no answer from {self.source} ({cause}): try later") from error

@@ -12,6 +12,7 @@ from registry.cli_adapt import adapt
 from registry.cli_attest import attest
 from registry.cli_ceremony import keys_app
 from registry.cli_channels import demote, log, pause, promote, resume, rollout_app
+from registry.cli_deltas import deltas
 from registry.cli_device import device_app
 from registry.cli_diagnose import diagnose
 from registry.cli_gallery import gallery_app
@@ -46,6 +47,7 @@ app.command("resume")(resume)
 app.command("demote")(demote)
 app.command("log")(log)
 app.add_typer(rollout_app, name="rollout")
+app.command("deltas")(deltas)
 app.command("serve")(serve)
 app.add_typer(gallery_app, name="gallery")
 device_app.command("search")(search)

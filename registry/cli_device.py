@@ -85,6 +85,8 @@ def update(home: Home, as_json: Json = False) -> None:
         f"{'now runs' if outcome.changed else 'runs'} release {outcome.version}: {outcome.member} "
         f"{outcome.artifact}, golden cosine {outcome.check.cosine_min:.4f} or more{took}"
     )
+    if outcome.fetched_as:
+        typer.echo(f"fetched {outcome.fetched_bytes / 1024:.0f} KiB: {outcome.fetched_as}")
 
 
 @device_app.command("status")

@@ -12,20 +12,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # What an installation may have left out, and which extra brings it.
-_EXTRA_OF = dict.fromkeys(
-    (
-        "fastapi",
-        "jinja2",
-        "lancedb",
-        "matplotlib",
-        "prometheus_client",
-        "pyarrow",
-        "scipy",
-        "uvicorn",
-    ),
-    "server",
-) | dict.fromkeys(
-    ("efficientnet_lite_pytorch", "kornia", "litert_torch", "onnx", "tensorboard", "torch"), "train"
+_EXTRA_OF = (
+    {"zstandard": "device"}
+    | dict.fromkeys(
+        (
+            "fastapi",
+            "jinja2",
+            "lancedb",
+            "matplotlib",
+            "prometheus_client",
+            "pyarrow",
+            "scipy",
+            "uvicorn",
+        ),
+        "server",
+    )
+    | dict.fromkeys(
+        ("efficientnet_lite_pytorch", "kornia", "litert_torch", "onnx", "tensorboard", "torch"),
+        "train",
+    )
 )
 
 

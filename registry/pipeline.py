@@ -10,6 +10,7 @@ from compat.report_words import refusal_in_words
 from compat.terminal import STDERR
 from edge.device import STABLE
 from registry.candidate import CandidateFolder
+from registry.deltas import publish_deltas
 from registry.evidence_check import check_gallery, check_leakage
 from registry.judging import candidate_of, judge_candidate, read_report
 from registry.keys import KeyFolder
@@ -72,7 +73,7 @@ def publish_family(
     channel: str = STABLE,
     percent: float = 100,
 ) -> ReleaseManifest:
-    """Sign what the report admits; safe to repeat.
+    """Sign what the report admits, then the deltas that lead to it; safe to repeat.
 
     Raises:
         RefusedError: the gate admits nothing, or the version is taken. Nothing was published.
@@ -92,7 +93,9 @@ def publish_family(
     repository.create()
     repository.add_family(config.family)
     repository.refresh()
-    return publish(repository, candidate, channel=channel, percent=percent)
+    release = publish(repository, candidate, channel=channel, percent=percent)
+    publish_deltas(repository, release)
+    return release
 
 
 def report_digest(workspace: Workspace) -> str:

@@ -26,6 +26,7 @@ from server_models.family import Family
 from server_models.gallery_model import MAX_GALLERY_BYTES, OnnxGallery, TrainedGallery
 from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
+from server_models.small_update import inputs_of
 from server_models.terms import terms_without_head
 
 CALIBRATION_IMAGES = 256  # of the training split, drawn by the family's seed
@@ -83,7 +84,7 @@ def cloud_inputs(family: Family) -> object:
 
 def member_inputs(family: Family, member: MemberConfig) -> object:
     """All that decides a member: its own section and everything that decides the cloud model."""
-    inputs = {"cloud": cloud_inputs(family), "member": member.model_dump(mode="json")}
+    inputs = {"cloud": cloud_inputs(family), "member": inputs_of(member)}
     if family.unlabelled.images:
         inputs["unlabelled"] = family.unlabelled.digest
     record = adapted_from(family, member)

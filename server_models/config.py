@@ -9,8 +9,10 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -149,6 +151,13 @@ ANCHORED = (  # regression + relation + frozen head: what lands in the gallery's
 )
 
 
+class UpdateConfig(_Section):
+    """A small step from a release: what stands still costs its devices no bytes."""
+
+    weights: Path  # the release's weights.safetensors of this member; relative to the TOML
+    learns: Literal["embedding", "weights"] = "embedding"  # the last layer, or all but batch norms
+
+
 class MemberConfig(_Section):
     """A query model."""
 
@@ -159,6 +168,15 @@ class MemberConfig(_Section):
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
     losses: tuple[LossTerm, ...] = Field(default=ANCHORED, min_length=1)
     schedule: Schedule
+    update: UpdateConfig | None = None  # begin with a released member instead of ``start``
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """A member that updates nothing is spelt, and digested, as before there were updates."""
+        fields: dict[str, object] = dump(self)
+        if self.update is None:
+            fields.pop("update", None)
+        return fields
 
     @model_validator(mode="after")
     def _each_term_once(self) -> Self:
@@ -252,8 +270,27 @@ def read_family(path: Path) -> FamilyConfig:
         lines = [f"{_key(e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
     named = {key: getattr(family.data, key) for key in ("path", "unlabelled")}
-    found = {key: (path.parent / p.expanduser()).resolve() for key, p in named.items() if p}
-    changed: dict[str, object] = {"data": family.data.model_copy(update=found)}
+    found = {key: _beside(path, p) for key, p in named.items() if p}
+    members = tuple(
+        each.model_copy(
+            update={
+                "update": each.update.model_copy(
+                    update={"weights": _beside(path, each.update.weights)}
+                )
+            }
+        )
+        if each.update
+        else each
+        for each in family.members
+    )
+    changed: dict[str, object] = {
+        "data": family.data.model_copy(update=found),
+        "members": members,
+    }
     if isinstance(family.cloud, GivenCloud):
         changed["cloud"] = family.cloud.within(path.parent.resolve())
     return family.model_copy(update=changed)
+
+
+def _beside(toml: Path, path: Path) -> Path:
+    return (toml.parent / path.expanduser()).resolve()

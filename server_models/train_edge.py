@@ -17,6 +17,7 @@ from server_models.loop import Run, train
 from server_models.pixels import Decoded
 from server_models.query_net import begin, build
 from server_models.run_folder import RunFolder
+from server_models.small_update import begin_update, inputs_of, keep_ranges, still_statistics
 
 
 def train_edge(
@@ -38,10 +39,13 @@ def train_edge(
     """
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
-    begin(net, member, gallery_model)
+    if member.update:
+        before = begin_update(net, member.update)
+    else:
+        begin(net, member, gallery_model)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    config = {"seed": family.seed, "dim": family.dim, **member.model_dump(mode="json")}
+    config = {"seed": family.seed, "dim": family.dim, **inputs_of(member)}
     digest = folder.describe(config, data_digest=data_digest)
     lesson = Lesson.of(family, member, decoded, gallery_model.head, anchors)
     own_head = NormalisedHead(len(decoded.classes), family.dim)
@@ -58,7 +62,12 @@ def train_edge(
         query = net(lesson.images_at(step, rows, decoded, member.preprocess))  # (B, D)
         return lesson.losses(query, rows, own_head.weight)
 
-    net.train()
-    train(run, losses_at)
+    if member.update:
+        still_statistics(net)
+        train(run, losses_at)
+        keep_ranges(net, before)
+    else:
+        net.train()
+        train(run, losses_at)
     save_weights(folder.weights, net, {"run": digest})
     return net.eval()

@@ -62,10 +62,11 @@ class LinearEmbedder:
         return unit_rows(tensors.reshape(len(tensors), -1) @ self.weights, "embeddings")
 
 
-def weights_of(seed: int) -> bytes:
-    """An artifact's bytes; all seeds give the same length."""
+def weights_of(seed: int, nudge: float = 0.0) -> bytes:
+    """An artifact's bytes; all give the same length. ``nudge`` moves some weights, for a delta."""
     rng = np.random.default_rng(seed)
     raw = rng.normal(size=(8 * 8 * 3, DIM)).astype(np.float32)
+    raw[:20] += np.float32(nudge)
     return safetensors.numpy.save({"weights": raw})
 
 
@@ -97,13 +98,13 @@ def images() -> tuple[bytes, ...]:
     return tuple(encoded)
 
 
-def member(name: str, seed: int, blobs: dict[str, bytes]) -> Member:
+def member(name: str, seed: int, blobs: dict[str, bytes], nudge: float) -> Member:
     """A member with one artifact per format; what it names is added to ``blobs``."""
     photos = images()
     pixels = np.stack([RECIPE.pixels(photo) for photo in photos])
     artifacts, embeddings = [], {}
     for i, (runtime, precision) in enumerate(FORMATS):
-        blob = weights_of(seed + i)
+        blob = weights_of(seed + i, nudge)
         digest = digest_of(blob)
         weights = safetensors.numpy.load(blob)["weights"]
         embeddings[digest] = LinearEmbedder(RECIPE, weights).embed(RECIPE.normalised(pixels))
@@ -130,11 +131,16 @@ def member(name: str, seed: int, blobs: dict[str, bytes]) -> Member:
 
 
 @lru_cache
-def candidate(version: str, *, family: str = "furniture", seed: int = 0) -> Candidate:
+def candidate(
+    version: str, *, family: str = "furniture", seed: int = 0, nudge: float = 0.0
+) -> Candidate:
     """A whole candidate release; another ``seed`` is other weights of the same sizes."""
     blobs: dict[str, bytes] = {}
     space = EmbeddingSpace(family=family, generation=1, dim=DIM)
-    members = (member("phone", seed * 100 + 10, blobs), member("watch", seed * 100 + 50, blobs))
+    members = (
+        member("phone", seed * 100 + 10, blobs, nudge),
+        member("watch", seed * 100 + 50, blobs, nudge),
+    )
     weights = weights_of(seed * 100)
     blobs[digest_of(weights)] = weights
     cloud_artifact = Artifact(
@@ -208,10 +214,13 @@ class SmallRegistry:
     def repository(self) -> Repository:
         return Repository(self.folder, KeyFolder(self.base / "keys"), now=self.now)
 
-    def publish(self, version: str, *, family: str = "furniture", seed: int = 0) -> ReleaseManifest:
+    def publish(
+        self, version: str, *, family: str = "furniture", seed: int = 0, nudge: float = 0.0
+    ) -> ReleaseManifest:
         self.repository.create()
         self.repository.add_family(family)
-        manifest = publish(self.repository, candidate(version, family=family, seed=seed))
+        offered = candidate(version, family=family, seed=seed, nudge=nudge)
+        manifest = publish(self.repository, offered)
         self.released[version] = manifest
         return manifest
 
