@@ -111,6 +111,37 @@ def _paired_difference(a: PerQuery, b: PerQuery) -> PerQuery:
     return a - b
 
 
+def ratio_interval(
+    numerator: PerQuery, denominator: PerQuery, clusters: Keys | None = None
+) -> Estimate:
+    """Mean of one over the mean of the other, same queries, with its 95% interval: (Q,), (Q,).
+
+    Where the denominator may be 0 in a resample the interval is wide, as it should be.
+
+    Raises:
+        UsageError: the two are not of the same queries. DataError: see `mean_interval`.
+    """
+    _paired_difference(numerator, denominator)
+    above, below = (_clustered(values, clusters) for values in (numerator, denominator))
+    result = stats.bootstrap(
+        (above.sums, below.sums),
+        _ratio,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        confidence_level=LEVEL,
+        n_resamples=RESAMPLES,
+        batch=max(1, BATCH_VALUES // len(above.sums)),
+        rng=np.random.default_rng(SEED),
+    )
+    low, high = result.confidence_interval
+    counted = len(numerator) - above.skipped
+    value = float(above.sums.sum() / below.sums.sum())
+    return Estimate(
+        value=value, low=float(low), high=float(high), counted=counted, skipped=above.skipped
+    )
+
+
 def paired_permutation_test(a: PerQuery, b: PerQuery, clusters: Keys | None = None) -> float:
     """Two-sided p-value of "a and b are exchangeable", swapping whole clusters.
 

@@ -17,11 +17,9 @@ from compat.preprocess import Floats, Pixels, Preprocess
 from compat.terminal import STDERR
 from server_models.checkpoint import load_weights, read_weights
 from server_models.config import FamilyConfig, MemberConfig
-from server_models.edge_net import EdgeNet
 from server_models.heads import NormalisedHead
-from server_models.lite_net import LiteNet
 from server_models.pixels import decode_all, without_bad
-from server_models.query_net import build
+from server_models.query_net import Net, build
 from server_models.run_folder import RunFolder
 from server_models.train_cloud import TrainedCloud, train_cloud
 from server_models.train_edge import train_edge
@@ -99,7 +97,7 @@ class Family:
         cloud = self.config.cloud
         weights = self.folder(cloud.name).weights
         head = read_weights(weights)["head.weight"]
-        net = LiteNet(cloud.backbone, self.config.dim)
+        net = build(cloud, self.config.dim)
         whole = nn.ModuleDict({"net": net, "head": NormalisedHead(*head.shape)})
         load_weights(weights, whole)
         return TrainedCloud(net.eval(), head)
@@ -108,7 +106,7 @@ class Family:
         """(N, D): what the gallery model says of the training images, clean, in their order."""
         return read_array(self._anchors)
 
-    def member(self, member: MemberConfig) -> EdgeNet | LiteNet:
+    def member(self, member: MemberConfig) -> Net:
         """A trained query model."""
         net = build(member, self.config.dim)
         load_weights(self.folder(member.name).weights, net)
