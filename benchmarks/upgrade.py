@@ -11,9 +11,10 @@ the tax on the self-test. Results go to benchmarks/results/upgrade.md and upgrad
 """
 
 import argparse
+import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,8 +96,17 @@ class Chain:
 
     @cached_property
     def _train(self) -> Decoded:
-        images = self.dataset.of("train")
-        return decode_all(images, self.config.cloud.preprocess, title=f"decode {self.name}")
+        return self._decoded(self.dataset.of("train"), "train")
+
+    def _decoded(self, images: Sequence[LabelledImage], what: str) -> Decoded:
+        """Kept beside the runs, so that going on costs no decoding: (N, S, S, 3) uint8."""
+        path = self.runs / f"{what}-{self._digest[:16]}.npy"
+        if not path.exists():
+            pixels = decode_all(images, self.config.cloud.preprocess, title=f"decode {what}").pixels
+            buffer = io.BytesIO()
+            np.save(buffer, pixels, allow_pickle=False)
+            write_atomic(path, buffer.getvalue())
+        return Decoded(tuple(images), np.load(path, allow_pickle=False))
 
     @cached_property
     def queries(self) -> tuple[LabelledImage, ...]:
@@ -154,7 +164,8 @@ class Chain:
         kept = [folder.path / "queries.npy", folder.path / "gallery.npy"]
         for path, images in zip(kept, (self.queries, self.gallery), strict=True):
             if not path.exists():
-                write_array(path, read_cloud(folder)[0].embed(images))
+                model, pixels = read_cloud(folder)[0], self._decoded(images, path.stem).pixels
+                write_array(path, embed_all(model.net, model.preprocess, pixels, title="embed"))
         queries, gallery = (read_array(path) for path in kept)
         return queries, gallery
 

@@ -18,7 +18,7 @@ from compat.terminal import STDERR
 from server_models.checkpoint import load_weights, read_weights
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.heads import NormalisedHead
-from server_models.pixels import decode_all, without_bad
+from server_models.pixels import Decoded, decode_all, without_bad
 from server_models.query_net import Net, build
 from server_models.run_folder import RunFolder
 from server_models.train_cloud import TrainedCloud, train_cloud
@@ -74,8 +74,12 @@ class Family:
         decoded = decode_all(images, cloud.preprocess, title=f"decode for {cloud.name}")
         folder = self.folder(cloud.name)
         train_cloud(self.config, decoded, data_digest=self.dataset.digest, folder=folder)
-        net = self.cloud().net
-        embeddings = embed_all(net, cloud.preprocess, decoded.pixels, title="cache the anchors")
+        self.cache_anchors(decoded)
+
+    def cache_anchors(self, decoded: Decoded) -> None:
+        """Embed every training image with the trained gallery model."""
+        net, recipe = self.cloud().net, self.config.cloud.preprocess
+        embeddings = embed_all(net, recipe, decoded.pixels, title="cache the anchors")
         write_array(self._anchors, embeddings)
 
     def train_member(self, member: MemberConfig) -> None:

@@ -107,7 +107,7 @@ def read_release(path: Path) -> OldRelease:
         )
     cloud, head = read_cloud(RunFolder(clouds[0]))
     members = tuple(
-        _read_member(RunFolder(each))
+        read_member(RunFolder(each))
         for each, of in found.items()
         if "aim" in of and (each / "weights.safetensors").exists()
     )
@@ -135,7 +135,7 @@ def weights_digest(folder: RunFolder) -> str:
     return digest_of(read_bounded(folder.weights, MAX_CHECKPOINT_BYTES))
 
 
-def _read_member(folder: RunFolder) -> OldModel:
+def read_member(folder: RunFolder) -> OldModel:
     recorded = _recorded(folder.path / "run.json")
     member, dim = _config(MemberConfig, recorded), int(recorded["dim"])
     net = build(member, dim)
