@@ -18,7 +18,7 @@ from compat.losses.margin import margin_loss
 from compat.preprocess import Floats
 from server_models.augment import augmented, camera
 from server_models.checkpoint import save_weights
-from server_models.config import FamilyConfig, UpgradeConfig
+from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
 from server_models.heads import NormalisedHead
 from server_models.loop import Run, batch_rows, step_seed, train
 from server_models.pixels import Decoded
@@ -45,6 +45,22 @@ class OldView:
         none = np.zeros(seen.shape[1], np.float32)
         head = np.stack([self.head.get(name, none) for name in decoded.classes])  # (C, K)
         return Gallery.of(seen, targets, torch.from_numpy(head), scale, known)
+
+
+def upgrade_losses(
+    embeddings: Tensor,
+    labels: Tensor,
+    head: Tensor,
+    cloud: CloudConfig,
+    upgrade: UpgradeConfig,
+    gallery: Gallery,
+    seen: Tensor,
+) -> dict[str, Tensor]:
+    """(B, D), (B,), (C, D) of the new model, (B, K) of the old one -> () terms to sum."""
+    dim = seen.shape[1]
+    own = margin_loss(embeddings, labels, head, scale=cloud.scale, margin=cloud.margin)  # (B,)
+    batch = Batch(embeddings[:, :dim], seen, seen, labels, head[:, :dim])
+    return {"margin": own.mean(), **weighted(upgrade.losses, batch, gallery)}
 
 
 def upgrade_cloud(
@@ -92,12 +108,15 @@ def upgrade_cloud(
         pixels = augmented(decoded.pixels[rows], augment, seed=step_seed(family.seed, step))
         images = torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
         embeddings = net(images)  # (B, D)
-        labels, seen = targets[rows], gallery.embeddings[rows]  # (B,), (B, K)
-        each = margin_loss(
-            embeddings, labels, head.weight, scale=cloud.scale, margin=cloud.margin
-        )  # (B,)
-        batch = Batch(embeddings[:, :old_dim], seen, seen, labels, head.weight[:, :old_dim])
-        return {"margin": each.mean(), **weighted(upgrade.losses, batch, gallery)}
+        return upgrade_losses(
+            embeddings,
+            targets[rows],
+            head.weight,
+            cloud,
+            upgrade,
+            gallery,
+            gallery.embeddings[rows],
+        )
 
     whole.train()
     train(run, losses_at)
