@@ -223,7 +223,7 @@ class Chain:
 
     def test(self, method: str, query: int, gallery: int) -> PerQuery:
         """M(version, version) of one method's chain: (Q,) average precisions."""
-        path = self._folder(method, query) / f"on {gallery} {method}.npy"
+        path = self._folder(method, query) / f"on {gallery}.npy"
         if not path.exists():
             queries, rows = self.sides(method, query)[0], self.sides(method, gallery)[1]
             found = average_precisions(queries, rows, self._relevance)

@@ -31,7 +31,7 @@ class Backward:
     cross: Estimate  # M(new, old)
     self_old: Estimate  # M(old, old)
     above: Estimate  # M(new, old) - M(old, old), paired
-    update_gain: Estimate | None  # None where the criterion fails or new* is no better than old
+    update_gain: Estimate | None  # None unless the criterion holds and new* is surely better
 
     @property
     def criterion(self) -> bool:
@@ -54,7 +54,7 @@ def backward(
     gain = None
     if unconstrained is not None and above.value > 0:
         whole = paired_difference_interval(unconstrained, self_old, classes)
-        if whole.value > 0:
+        if whole.low > 0:
             gain = ratio_interval(cross - self_old, unconstrained - self_old, classes)
     return Backward(mean_interval(cross, classes), mean_interval(self_old, classes), above, gain)
 

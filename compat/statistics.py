@@ -96,6 +96,14 @@ def _ratio(sums: npt.NDArray[Any], counts: npt.NDArray[Any], axis: int) -> npt.N
     return ratio
 
 
+def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    below = whole.sum(axis=axis)
+    share: npt.NDArray[Any] = np.divide(
+        part.sum(axis=axis), below, out=np.zeros_like(below), where=below != 0
+    )
+    return share
+
+
 def paired_difference_interval(a: PerQuery, b: PerQuery, clusters: Keys | None = None) -> Estimate:
     """Mean of a - b over the same queries with its 95% interval; above 0, a is better.
 
@@ -116,7 +124,7 @@ def ratio_interval(
 ) -> Estimate:
     """Mean of one over the mean of the other, same queries, with its 95% interval: (Q,), (Q,).
 
-    Where the denominator may be 0 in a resample the interval is wide, as it should be.
+    A resample whose denominator is 0 counts as 0: nothing was there to have a share of.
 
     Raises:
         UsageError: the two are not of the same queries. DataError: see `mean_interval`.
@@ -125,7 +133,7 @@ def ratio_interval(
     above, below = (_clustered(values, clusters) for values in (numerator, denominator))
     result = stats.bootstrap(
         (above.sums, below.sums),
-        _ratio,
+        _share,
         paired=True,
         vectorized=True,
         method="percentile",

@@ -34,14 +34,19 @@ def train(config: FamilyConfig, workspace: Workspace) -> None:
         ConfigError: the cloud model is an upgrade, and `kinspace upgrade` has to train it first.
     """
     family = family_of(config, workspace)
-    inputs = cloud_inputs(family)
-    if upgraded_from(family) is None:
-        workspace.once(f"train-{config.cloud.name}", inputs, family.train_cloud)
+    train_cloud(family, workspace)
     for member in config.members:
         if adapted_from(family, member):
             continue
         inputs = member_inputs(family, member)
         workspace.once(f"train-{member.name}", inputs, partial(family.train_member, member))
+
+
+def train_cloud(family: Family, workspace: Workspace) -> None:
+    """The cloud model, unless it is an upgrade, which has its own command."""
+    inputs = cloud_inputs(family)
+    if upgraded_from(family) is None:
+        workspace.once(f"train-{family.config.cloud.name}", inputs, family.train_cloud)
 
 
 def export(config: FamilyConfig, workspace: Workspace) -> None:

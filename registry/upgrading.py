@@ -78,6 +78,7 @@ def upgrade_family(
         ),
     )
     models = [*old, *_embedded(workspace, new, sides)]
+    measured = None if free is None else _sides(workspace, "", free, sides, cloud=True)
     with STDERR.status("measure") as status:
         report = upgrade_report(
             family=config.family,
@@ -85,7 +86,7 @@ def upgrade_family(
             dataset_digest=family.dataset.digest,
             split=HELD_OUT,
             models=models,
-            unconstrained=None if free is None else _sides(workspace, "", free, sides, cloud=True),
+            unconstrained=measured,
             relevance=relevance(*([image.label for image in side] for side in sides)),
             classes=[image.label for image in sides[0]],
             progress=status.update,

@@ -5,6 +5,7 @@ import pytest
 
 from compat.backward import average_compatibility, average_precisions, backward
 from compat.scores import relevance
+from compat.statistics import ratio_interval
 
 CLASSES = [f"c{i // 2}" for i in range(40)]
 
@@ -50,3 +51,9 @@ def test_a_model_with_more_dimensions_shares_its_first_ones() -> None:
     wide = average_precisions(query, gallery, relevant)
     np.testing.assert_array_equal(wide, average_precisions(query[:, :3], gallery, relevant))
     assert not np.array_equal(wide, average_precisions(query[:, 2:], gallery, relevant))
+
+
+def test_a_ratio_whose_denominator_vanishes_in_resamples_stays_finite() -> None:
+    whole = np.where(np.arange(40) < 2, 1.0, 0.0)  # all of it in one class
+    found = ratio_interval(whole / 2, whole, CLASSES)
+    assert (found.low, found.value, found.high) == (0.0, 0.5, 0.5)
