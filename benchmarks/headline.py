@@ -127,7 +127,7 @@ def main() -> None:
     given = parser.parse_args()
     config = read_family(RECIPE)
     workspace = Workspace(cache_folder() / "runs" / config.family)
-    train_cloud(config, workspace)
+    train_cloud(family_of(config, workspace), workspace)
     rows = []
     suffix = "" if given.member == config.members[0].name else f"-{given.member}"
     for seed in range(given.seeds):

@@ -96,6 +96,14 @@ def _ratio(sums: npt.NDArray[Any], counts: npt.NDArray[Any], axis: int) -> npt.N
     return ratio
 
 
+def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    below = whole.sum(axis=axis)
+    share: npt.NDArray[Any] = np.divide(
+        part.sum(axis=axis), below, out=np.zeros_like(below), where=below != 0
+    )
+    return share
+
+
 def paired_difference_interval(a: PerQuery, b: PerQuery, clusters: Keys | None = None) -> Estimate:
     """Mean of a - b over the same queries with its 95% interval; above 0, a is better.
 
@@ -109,6 +117,37 @@ def _paired_difference(a: PerQuery, b: PerQuery) -> PerQuery:
     if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
         raise UsageError("a paired test needs the same queries, and the same lone ones, twice")
     return a - b
+
+
+def ratio_interval(
+    numerator: PerQuery, denominator: PerQuery, clusters: Keys | None = None
+) -> Estimate:
+    """Mean of one over the mean of the other, same queries, with its 95% interval: (Q,), (Q,).
+
+    A resample whose denominator is 0 counts as 0: nothing was there to have a share of.
+
+    Raises:
+        UsageError: the two are not of the same queries. DataError: see `mean_interval`.
+    """
+    _paired_difference(numerator, denominator)
+    above, below = (_clustered(values, clusters) for values in (numerator, denominator))
+    result = stats.bootstrap(
+        (above.sums, below.sums),
+        _share,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        confidence_level=LEVEL,
+        n_resamples=RESAMPLES,
+        batch=max(1, BATCH_VALUES // len(above.sums)),
+        rng=np.random.default_rng(SEED),
+    )
+    low, high = result.confidence_interval
+    counted = len(numerator) - above.skipped
+    value = float(above.sums.sum() / below.sums.sum())
+    return Estimate(
+        value=value, low=float(low), high=float(high), counted=counted, skipped=above.skipped
+    )
 
 
 def paired_permutation_test(a: PerQuery, b: PerQuery, clusters: Keys | None = None) -> float:

@@ -25,6 +25,7 @@ from registry.cli_report import report_app
 from registry.cli_search import search
 from registry.cli_serve import serve
 from registry.cli_token import token_app
+from registry.cli_upgrade import upgrade
 
 app = typer.Typer(
     name="kinspace",
@@ -37,6 +38,7 @@ app.command("new")(new)
 app.command("train")(cli_family.train)
 app.command("search-arch")(cli_family.search_arch)
 app.command("adapt")(adapt)
+app.command("upgrade")(upgrade)
 app.command("export")(cli_family.export)
 app.command("verify")(cli_family.verify)
 app.command("diagnose")(diagnose)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from compat.files import write_atomic
 from compat.manifest import canonical_json
 from registry.member_toml import member_toml
-from registry.stages import cloud_inputs, family_of
+from registry.stages import cloud_inputs, family_of, train_cloud
 from registry.workspace import Workspace
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.edge_net import EdgeNet
@@ -37,7 +37,7 @@ def search_architecture(config: FamilyConfig, workspace: Workspace) -> tuple[Ret
     """
     family = family_of(config, workspace)
     search = Search(family)
-    workspace.once(f"train-{config.cloud.name}", cloud_inputs(family), family.train_cloud)
+    train_cloud(family, workspace)
     search.train()
     trials = search.evolve()
     folder = workspace.root / "search"

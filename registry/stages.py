@@ -7,12 +7,19 @@ from rich.progress import Progress
 
 from compat.errors import ConfigError
 from compat.files import digest_of, read_bounded
+from compat.manifest import canonical_json
 from compat.preprocess import Floats
 from compat.terminal import STDERR
 from registry.candidate import CandidateFolder
 from registry.workspace import Workspace
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES
-from server_models.config import FamilyConfig, GivenCloud, MemberConfig, OnnxCloud
+from server_models.config import (
+    FamilyConfig,
+    GivenCloud,
+    MemberConfig,
+    OnnxCloud,
+    UpgradeConfig,
+)
 from server_models.embed import embed_all
 from server_models.export import (
     count_macs,
@@ -28,6 +35,7 @@ from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
 from server_models.small_update import inputs_of
 from server_models.terms import terms_without_head
+from server_models.upgrade_record import UpgradeRecord, read_record
 
 CALIBRATION_IMAGES = 256  # of the training split, drawn by the family's seed
 
@@ -37,9 +45,13 @@ def family_of(config: FamilyConfig, workspace: Workspace) -> Family:
 
 
 def train(config: FamilyConfig, workspace: Workspace) -> None:
-    """The cloud model, then each member in its space. Killed anywhere, it goes on from there."""
-    train_cloud(config, workspace)
+    """The cloud model, then each member in its space. Killed anywhere, it goes on from there.
+
+    Raises:
+        ConfigError: the cloud model is an upgrade, and `kinspace upgrade` has to train it first.
+    """
     family = family_of(config, workspace)
+    train_cloud(family, workspace)
     for member in config.members:
         if adapted_from(family, member):
             continue
@@ -52,10 +64,11 @@ def train(config: FamilyConfig, workspace: Workspace) -> None:
         workspace.once(f"train-{member.name}", inputs, partial(family.train_member, member))
 
 
-def train_cloud(config: FamilyConfig, workspace: Workspace) -> None:
-    """The cloud model alone."""
-    family = family_of(config, workspace)
-    workspace.once(f"train-{config.cloud.name}", cloud_inputs(family), family.train_cloud)
+def train_cloud(family: Family, workspace: Workspace) -> None:
+    """The cloud model, unless it is an upgrade, which has its own command."""
+    inputs = cloud_inputs(family)
+    if upgraded_from(family) is None:
+        workspace.once(f"train-{family.config.cloud.name}", inputs, family.train_cloud)
 
 
 def export(config: FamilyConfig, workspace: Workspace) -> None:
@@ -76,10 +89,38 @@ def export(config: FamilyConfig, workspace: Workspace) -> None:
 
 def cloud_inputs(family: Family) -> object:
     """All that decides the cloud model."""
+    inputs = plain_cloud_inputs(family)
+    record = upgraded_from(family)
+    return {**inputs, "upgrade": record.model_dump(mode="json")} if record else inputs
+
+
+def plain_cloud_inputs(family: Family) -> dict[str, object]:
+    """All that decides a cloud model that is trained without constraint."""
     config = family.config.model_dump(mode="json", include={"cloud", "dim", "seed"})
     if isinstance(family.config.cloud, GivenCloud):
         config["file"] = family.cloud_digest
     return {**config, "data": family.dataset.digest, "bad": family.config.data.on_bad_image}
+
+
+def upgraded_from(family: Family) -> UpgradeRecord | None:
+    """How ``kinspace upgrade`` made the cloud model; None for one that `train` trains.
+
+    Raises:
+        ConfigError: the family is an upgrade, and not, or otherwise, upgraded yet.
+    """
+    record = read_record(family.folder(family.config.cloud.name))
+    config = family.config.upgrade
+    if record is None:
+        if config is None:
+            return None
+        raise ConfigError("the family has a section [upgrade]: run kinspace upgrade --from first")
+    inputs_digest = digest_of(canonical_json(plain_cloud_inputs(family)))
+    if record.inputs_digest != inputs_digest or record.upgrade != (config or UpgradeConfig()):
+        raise ConfigError(
+            f"the cloud model is an upgrade of {record.old_release} by another config or other "
+            "data than there is now: run kinspace upgrade again"
+        )
+    return record
 
 
 def member_inputs(family: Family, member: MemberConfig) -> object:

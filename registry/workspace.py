@@ -61,6 +61,10 @@ class Workspace:
         return self.root / "device"
 
     @property
+    def upgrade(self) -> Path:
+        return self.root / "upgrade"
+
+    @property
     def contact_sheet(self) -> Path:
         return self.root / "report" / "contact_sheet.png"
 
@@ -70,15 +74,20 @@ class Workspace:
         The stamp is written last, so a stage that was cut off is done again; every stage is safe to
         repeat.
         """
-        stamp = self._stamps / f"{stage}.json"
-        key = digest_of(canonical_json(inputs))
-        if stamp.exists() and _read_stamp(stamp).get("key") == key:
+        if self.is_done(stage, inputs):
             return False
         started = time.monotonic()
         work()
         seconds = round(time.monotonic() - started, 1)
-        write_atomic(stamp, canonical_json({"stage": stage, "key": key, "seconds": seconds}))
+        key = digest_of(canonical_json(inputs))
+        stamp = {"stage": stage, "key": key, "seconds": seconds}
+        write_atomic(self._stamps / f"{stage}.json", canonical_json(stamp))
         return True
+
+    def is_done(self, stage: str, inputs: object) -> bool:
+        """Whether ``stage`` was finished with equal ``inputs``."""
+        stamp = self._stamps / f"{stage}.json"
+        return stamp.exists() and _read_stamp(stamp).get("key") == digest_of(canonical_json(inputs))
 
     def stage_seconds(self) -> dict[str, float]:
         """How long each finished stage took, when it was done."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -32,6 +33,8 @@ TermName = Literal[
     "csd",  # see the gallery's neighbourhoods as it does
     "influence",  # be read by its frozen head
     "synthesised",  # be read by the class means of its embeddings
+    "distilled",  # be read by its frozen head as its own embedding is
+    "influence_kd",  # be read by it where it knows the class, distilled where not
     "aml",
     "raml",
     "d3still",
@@ -66,12 +69,15 @@ class Schedule(_Section):
 
 
 class CloudConfig(_Section):
-    """The gallery model: fine-tuned from ImageNet, normalised embedding, normalised head."""
+    """The gallery model: normalised embedding, normalised head.
+
+    Begins with the weights that come with its backbone: ImageNet's, the starter's, none.
+    """
 
     name: Name = "cloud"
-    backbone: LiteBackbone = "efficientnet-lite0"
+    backbone: EdgeBackbone | LiteBackbone | Architecture = "efficientnet-lite0"
     preprocess: Preprocess
-    frozen_blocks: int = Field(default=6, ge=0)  # of the backbone, counted from the image
+    frozen_blocks: int = Field(default=6, ge=0)  # of a Lite backbone, counted from the image
     head_learning_rate: float = Field(default=0.01, gt=0)
     scale: float = Field(default=20.0, gt=0)  # of the cosines in the softmax
     margin: float = Field(default=0.2, ge=0, lt=1)
@@ -144,6 +150,16 @@ class LossTerm(_Section):
     weight: float = Field(gt=0)
 
 
+def _each_term_once(losses: tuple[LossTerm, ...]) -> tuple[LossTerm, ...]:
+    named = [each.term for each in losses]
+    if repeated := sorted({name for name in named if named.count(name) > 1}):
+        raise ValueError(f"losses name {repeated} twice: give each term once, with its weight")
+    return losses
+
+
+Losses = Annotated[tuple[LossTerm, ...], Field(min_length=1), AfterValidator(_each_term_once)]
+
+
 ANCHORED = (  # regression + relation + frozen head: what lands in the gallery's coordinates best
     LossTerm(term="regression", weight=1.0),
     LossTerm(term="csd", weight=0.5),
@@ -166,7 +182,7 @@ class MemberConfig(_Section):
     start: Start = "starter"  # weights to begin with: shipped, packaged, the trained cloud's, none
     preprocess: Preprocess
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
-    losses: tuple[LossTerm, ...] = Field(default=ANCHORED, min_length=1)
+    losses: Losses = ANCHORED
     schedule: Schedule
     update: UpdateConfig | None = None  # begin with a released member instead of ``start``
 
@@ -177,13 +193,6 @@ class MemberConfig(_Section):
         if self.update is None:
             fields.pop("update", None)
         return fields
-
-    @model_validator(mode="after")
-    def _each_term_once(self) -> Self:
-        named = [each.term for each in self.losses]
-        if repeated := sorted({name for name in named if named.count(name) > 1}):
-            raise ValueError(f"losses name {repeated} twice: give each term once, with its weight")
-        return self
 
     @model_validator(mode="after")
     def _start_exists(self) -> Self:
@@ -197,6 +206,15 @@ class MemberConfig(_Section):
         if self.start not in known:
             raise ValueError(f"{what} cannot start from {self.start!r}, only from {known}")
         return self
+
+
+BACKWARD = (LossTerm(term="influence", weight=1.0),)  # BCT with synthesised rows
+
+
+class UpgradeConfig(_Section):
+    """What keeps a new cloud model compatible with the old one: `kinspace upgrade`."""
+
+    losses: Losses = BACKWARD
 
 
 class SearchConfig(_Section):
@@ -227,6 +245,7 @@ class FamilyConfig(_Section):
     members: tuple[MemberConfig, ...] = Field(min_length=1)
     policy: Policy = Policy()
     search: SearchConfig | None = None
+    upgrade: UpgradeConfig | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -20,7 +20,6 @@ from server_models.config import (
     OnnxCloud,
     TableCloud,
 )
-from server_models.edge_net import EdgeNet
 from server_models.gallery_model import (
     MAX_GALLERY_BYTES,
     GalleryModel,
@@ -29,9 +28,8 @@ from server_models.gallery_model import (
     TrainedGallery,
 )
 from server_models.heads import NormalisedHead
-from server_models.lite_net import LiteNet
 from server_models.pixels import decode_all, without_bad
-from server_models.query_net import build
+from server_models.query_net import Net, build
 from server_models.run_folder import RunFolder
 from server_models.train_cloud import train_cloud
 from server_models.train_edge import train_edge
@@ -72,9 +70,11 @@ class Family:
 
     def train_cloud(self) -> None:
         """Train the gallery model, or take the given one; then embed the training images, clean."""
-        cloud, images = self.config.cloud, self.dataset.of("train")
+        cloud = self.config.cloud
         if isinstance(cloud, CloudConfig):
-            decoded = decode_all(images, cloud.preprocess, title=f"decode for {cloud.name}")
+            decoded = decode_all(
+                self.dataset.of("train"), cloud.preprocess, title=f"decode for {cloud.name}"
+            )
             train_cloud(
                 self.config,
                 cloud,
@@ -82,6 +82,11 @@ class Family:
                 data_digest=self.dataset.digest,
                 folder=self.folder(cloud.name),
             )
+        self.cache_anchors()
+
+    def cache_anchors(self) -> None:
+        """Embed every training image with the gallery model."""
+        images = self.dataset.of("train")
         write_array(self._anchors, self.gallery_model.embed(images, title="cache the anchors"))
 
     def train_member(self, member: MemberConfig) -> None:
@@ -108,7 +113,7 @@ class Family:
             return TableGallery(cloud.vectors, self.config.dim)
         weights = self.folder(cloud.name).weights
         head = read_weights(weights)["head.weight"]
-        net = LiteNet(cloud.backbone, self.config.dim)
+        net = build(cloud, self.config.dim)
         whole = nn.ModuleDict({"net": net, "head": NormalisedHead(*head.shape)})
         load_weights(weights, whole)
         return TrainedGallery(net.eval(), head, cloud.preprocess)
@@ -136,7 +141,7 @@ class Family:
             write_array(kept, self.gallery_model.embed(images, title=title))
         return read_array(kept)
 
-    def member(self, member: MemberConfig) -> EdgeNet | LiteNet:
+    def member(self, member: MemberConfig) -> Net:
         """A trained query model."""
         net = build(member, self.config.dim)
         load_weights(self.folder(member.name).weights, net)

@@ -1,23 +1,34 @@
-"""A member's network: built by the name of its backbone, begun with the weights it asks for."""
+"""A model's network: built by the name of its backbone, begun with the weights it asks for."""
 
 from server_models.architecture import Architecture
-from server_models.config import MemberConfig
+from server_models.config import CloudConfig, MemberConfig
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.gallery_model import GalleryModel, TrainedGallery
 from server_models.lite_net import LiteNet
 from server_models.starters import load_starter
 
+Net = EdgeNet | LiteNet
 
-def build(member: MemberConfig, dim: int) -> EdgeNet | LiteNet:
+
+def build(model: MemberConfig | CloudConfig, dim: int) -> Net:
     """(N, 3, S, S) -> (N, D), with random weights."""
-    if isinstance(member.backbone, Architecture):
-        return EdgeNet(member.backbone, dim)
-    if member.backbone == "kin-s" or member.backbone == "kin-m":
-        return EdgeNet(SPECS[member.backbone], dim)
-    return LiteNet(member.backbone, dim)
+    if isinstance(model.backbone, Architecture):
+        return EdgeNet(model.backbone, dim)
+    if model.backbone == "kin-s" or model.backbone == "kin-m":
+        return EdgeNet(SPECS[model.backbone], dim)
+    frozen = model.frozen_blocks if isinstance(model, CloudConfig) else 0
+    return LiteNet(model.backbone, dim, frozen_blocks=frozen)
 
 
-def begin(net: EdgeNet | LiteNet, member: MemberConfig, gallery_model: GalleryModel) -> None:
+def begin_cloud(net: Net, cloud: CloudConfig) -> None:
+    """Fill ``net`` with the weights that come with its backbone, if any do."""
+    if isinstance(net, LiteNet):
+        net.load_imagenet()
+    elif isinstance(cloud.backbone, str):
+        load_starter(cloud.backbone, net)
+
+
+def begin(net: Net, member: MemberConfig, gallery_model: GalleryModel) -> None:
     """Fill ``net`` with what ``member.start`` names; `FamilyConfig` has checked that it fits."""
     if isinstance(net, EdgeNet) and member.start == "starter":
         load_starter(str(member.backbone), net)

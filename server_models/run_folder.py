@@ -39,6 +39,11 @@ class RunFolder:
         return self.path / "weights.safetensors"
 
     @property
+    def classes(self) -> Path:
+        """A cloud model's: the class of each row of its head."""
+        return self.path / "classes.json"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

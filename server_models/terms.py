@@ -8,6 +8,7 @@ table of vectors has none, and then a head is synthesised from the class means o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,9 +26,11 @@ from compat.losses.rkd import rkd_loss
 from compat.losses.synthesised import synthesised_head
 from server_models.config import LossTerm, MemberConfig, TermName
 
-NEEDS_HEAD: frozenset[TermName] = frozenset(("influence", "logit_kd", "focal"))
+NEEDS_HEAD: frozenset[TermName] = frozenset(
+    ("influence", "influence_kd", "distilled", "logit_kd", "focal")
+)
 NEEDS_LABEL: frozenset[TermName] = frozenset(
-    ("influence", "synthesised", "aml", "boundary", "classification", "focal")
+    ("influence", "influence_kd", "synthesised", "aml", "boundary", "classification", "focal")
 )
 
 
@@ -37,18 +40,30 @@ class Gallery:
 
     embeddings: Tensor  # (M, D)
     labels: Tensor  # (M,) int64
-    head: Tensor  # (C, D) its classifier, or one synthesised from its embeddings
+    head: Tensor  # (C, D) its classifier; rows that it lacks are synthesised from its embeddings
+    known: Tensor  # (C,) bool: which rows it was trained with
     centres: Tensor  # (C, D) mean direction of each class
     radii: Tensor  # (C,) 1 - cos of the outermost embedding of each class
     scale: float  # of the cosines in a softmax
 
     @classmethod
-    def of(cls, embeddings: Tensor, labels: Tensor, head: Tensor | None, scale: float) -> "Gallery":
+    def of(
+        cls,
+        embeddings: Tensor,
+        labels: Tensor,
+        head: Tensor | None,
+        scale: float,
+        known: Tensor | None = None,
+    ) -> "Gallery":
+        """``known`` (C,) bool: the rows of ``head`` that stand; all when left out."""
         classes = int(labels.max()) + 1 if head is None else len(head)
         centres = synthesised_head(embeddings, labels, classes=classes)
         radii = class_radii(embeddings, labels, centres)
         used = centres if head is None else head
-        return cls(embeddings, labels, used, centres, radii, scale)
+        if known is None:
+            known = torch.ones(classes, dtype=torch.bool)
+        used = torch.where(known[:, None], used, centres)
+        return cls(embeddings, labels, used, known, centres, radii, scale)
 
 
 @dataclass(frozen=True)
@@ -80,11 +95,31 @@ def _focal(batch: Batch, gallery: Gallery) -> Tensor:
     return focal_weights(old, batch.labels) * logit_matching(new, old)
 
 
+def _distilled(batch: Batch, gallery: Gallery) -> Tensor:
+    """Read by the rows that the head was trained with as the gallery's own embedding is."""
+    rows = gallery.head[gallery.known]
+    return logit_kd_loss(
+        _logits(batch.query, rows, gallery.scale), _logits(batch.seen, rows, gallery.scale)
+    )
+
+
+def _influence_kd(batch: Batch, gallery: Gallery) -> Tensor:
+    """BCT without synthesised rows: arXiv:2003.11942, section 3.4."""
+    known = gallery.known[batch.labels]  # (B,)
+    number = torch.cumsum(gallery.known, 0) - 1  # (C,) row among the known ones
+    labels = torch.where(known, number[batch.labels], 0)
+    rows = gallery.head[gallery.known]
+    read = influence_loss(batch.query, labels, rows, scale=gallery.scale)
+    return torch.where(known, read, _distilled(batch, gallery))
+
+
 TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
     "regression": lambda b, g: regression_loss(b.query, b.aims),
     "csd": lambda b, g: csd_loss(b.query, b.aims, g.embeddings),
     "influence": lambda b, g: influence_loss(b.query, b.labels, g.head, scale=g.scale),
     "synthesised": lambda b, g: influence_loss(b.query, b.labels, g.centres, scale=g.scale),
+    "distilled": _distilled,
+    "influence_kd": _influence_kd,
     "aml": lambda b, g: aml_loss(b.query, g.embeddings, b.labels, g.labels),
     "raml": lambda b, g: raml_loss(b.query, b.aims),
     "d3still": lambda b, g: d3still_loss(b.query, b.aims, g.embeddings),

@@ -8,14 +8,12 @@ from torch import Tensor
 from compat.preprocess import Floats
 from server_models.checkpoint import save_weights
 from server_models.config import FamilyConfig, MemberConfig
-from server_models.edge_net import EdgeNet
 from server_models.gallery_model import GalleryModel
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
-from server_models.lite_net import LiteNet
 from server_models.loop import Run, train
 from server_models.pixels import Decoded
-from server_models.query_net import begin, build
+from server_models.query_net import Net, begin, build
 from server_models.run_folder import RunFolder
 from server_models.small_update import begin_update, inputs_of, keep_ranges, still_statistics
 
@@ -29,7 +27,7 @@ def train_edge(
     anchors: Floats,
     data_digest: str,
     folder: RunFolder,
-) -> EdgeNet | LiteNet:
+) -> Net:
     """Train to the end, or go on from where it stopped; a finished run is loaded.
 
     Args:

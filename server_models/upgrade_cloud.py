@@ -1,0 +1,125 @@
+"""Recipe: a new gallery model that is compatible with the old one, read top to bottom.
+
+L(new head) + lambda * L(old head, FROZEN): backward-compatible training, BCT (arXiv:2003.11942).
+The old head reads the first K dimensions of the new embedding, so a new model may have more. What
+stands for "the old head" are the terms of ``[upgrade]``; they see what the old model says of the
+training images, clean, and need nothing else of it: a table of its vectors is enough.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compat.errors import ConfigError
+from compat.losses.margin import margin_loss
+from compat.preprocess import Floats
+from server_models.augment import augmented, camera
+from server_models.checkpoint import save_weights
+from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
+from server_models.heads import NormalisedHead
+from server_models.loop import Run, batch_rows, step_seed, train
+from server_models.pixels import Decoded
+from server_models.query_net import begin_cloud, build
+from server_models.run_folder import RunFolder
+from server_models.terms import Batch, Gallery, weighted
+from server_models.train_cloud import cloud_optimizer, save_classes
+
+
+@dataclass(frozen=True)
+class OldView:
+    """What the old model says of the training images, and the classifier that it left."""
+
+    embeddings: Floats  # (N, K) of every training image, in their order
+    head: Mapping[str, Floats]  # class -> its row (K,); empty when only vectors are left
+    digest: str  # of the old model
+
+    def gallery(self, decoded: Decoded, scale: float) -> Gallery:
+        """As the loss terms read it: rows that the head lacks are the means of its class."""
+        seen, targets = torch.from_numpy(self.embeddings), torch.from_numpy(decoded.targets())
+        known = torch.tensor([name in self.head for name in decoded.classes])  # (C,)
+        if not known.any():
+            return Gallery.of(seen, targets, None, scale)
+        none = np.zeros(seen.shape[1], np.float32)
+        head = np.stack([self.head.get(name, none) for name in decoded.classes])  # (C, K)
+        return Gallery.of(seen, targets, torch.from_numpy(head), scale, known)
+
+
+def upgrade_losses(
+    embeddings: Tensor,
+    labels: Tensor,
+    head: Tensor,
+    cloud: CloudConfig,
+    upgrade: UpgradeConfig,
+    gallery: Gallery,
+    seen: Tensor,
+) -> dict[str, Tensor]:
+    """(B, D), (B,), (C, D) of the new model, (B, K) of the old one -> () terms to sum."""
+    dim = seen.shape[1]
+    own = margin_loss(embeddings, labels, head, scale=cloud.scale, margin=cloud.margin)  # (B,)
+    batch = Batch(embeddings[:, :dim], seen, seen, labels, head[:, :dim])
+    return {"margin": own.mean(), **weighted(upgrade.losses, batch, gallery)}
+
+
+def upgrade_cloud(
+    family: FamilyConfig,
+    cloud: CloudConfig,
+    upgrade: UpgradeConfig,
+    decoded: Decoded,
+    old: OldView,
+    *,
+    data_digest: str,
+    folder: RunFolder,
+) -> None:
+    """Train ``cloud`` of a family to the end, or go on from where it stopped.
+
+    Raises:
+        ConfigError: the new embedding has fewer dimensions than the old one.
+    """
+    recipe = cloud.preprocess
+    old_dim = old.embeddings.shape[1]
+    if family.dim < old_dim:
+        raise ConfigError(f"dim = {family.dim}, the old model has {old_dim}: give at least as many")
+    torch.manual_seed(family.seed)
+    net = build(cloud, family.dim)
+    begin_cloud(net, cloud)
+    head = NormalisedHead(len(decoded.classes), family.dim)
+    whole = nn.ModuleDict({"net": net, "head": head})
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    config = {
+        "seed": family.seed,
+        "dim": family.dim,
+        **cloud.model_dump(mode="json"),
+        "upgrade": upgrade.model_dump(mode="json"),
+        "from": old.digest,
+    }
+    digest = folder.describe(config, data_digest=data_digest)
+    gallery = old.gallery(decoded, cloud.scale)
+    targets = torch.from_numpy(decoded.targets())  # (N,)
+    augment = camera()
+    optimizer = cloud_optimizer(net, head, cloud)
+    run = Run(folder, digest, f"upgrade {cloud.name}", cloud.schedule, family.seed,
+              {"whole": whole}, optimizer)  # fmt: skip
+
+    def losses_at(step: int) -> Mapping[str, Tensor]:
+        rows = batch_rows(family.seed, step, cloud.schedule.batch, len(decoded.pixels))  # (B,)
+        pixels = augmented(decoded.pixels[rows], augment, seed=step_seed(family.seed, step))
+        images = torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
+        embeddings = net(images)  # (B, D)
+        return upgrade_losses(
+            embeddings,
+            targets[rows],
+            head.weight,
+            cloud,
+            upgrade,
+            gallery,
+            gallery.embeddings[rows],
+        )
+
+    whole.train()
+    train(run, losses_at)
+    save_classes(folder, decoded.classes)
+    save_weights(folder.weights, whole, {"run": digest})
