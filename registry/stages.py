@@ -17,6 +17,7 @@ from server_models.export import count_macs, count_params, export_artifacts, exp
 from server_models.family import Family, embed_all
 from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
+from server_models.previous import decides
 
 CALIBRATION_IMAGES = 256  # of the training split, drawn by the family's seed
 
@@ -60,7 +61,7 @@ def cloud_inputs(family: Family) -> object:
 
 def member_inputs(family: Family, member: MemberConfig) -> object:
     """All that decides a member: its own section and everything that decides the cloud model."""
-    inputs = {"cloud": cloud_inputs(family), "member": member.model_dump(mode="json")}
+    inputs = {"cloud": cloud_inputs(family), "member": decides(member)}
     record = adapted_from(family, member)
     return {**inputs, "adaptation": record.model_dump(mode="json")} if record else inputs
 

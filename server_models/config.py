@@ -2,9 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from compat.errors import ConfigError
 from compat.files import read_bounded
@@ -30,8 +38,16 @@ TermName = Literal[
     "logit_kd",
     "rkd",
     "classification",
+    "fd_lm",  # the rest agree with `previous`, more where it was right: logits of the classes,
+    "fd_kl",
+    "fd_regression",  # and, in the gallery's space, its embedding
+    "fd_csd",  # and what it saw around it
+    "reweighted",  # a baseline: classification, heavier where `previous` was right
 ]
 
+CONGRUENT: frozenset[TermName] = frozenset(
+    ("fd_lm", "fd_kl", "fd_regression", "fd_csd", "reweighted")
+)
 STARTS_OF_LITE = ("imagenet", "cloud", "nothing")
 
 
@@ -90,7 +106,25 @@ class MemberConfig(_Section):
     preprocess: Preprocess
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
     losses: tuple[LossTerm, ...] = Field(default=ANCHORED, min_length=1)
+    previous: tuple[Path, ...] = ()  # folders of earlier runs, RUN/models/MEMBER; many: an ensemble
     schedule: Schedule
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A member without a previous one is written, and so digested, as it always was."""
+        written: dict[str, Any] = handler(self)
+        if not self.previous:
+            written.pop("previous", None)
+        return written
+
+    @model_validator(mode="after")
+    def _previous_is_used(self) -> Self:
+        named = sorted(CONGRUENT.intersection(each.term for each in self.losses))
+        if named and not self.previous:
+            raise ValueError(f"{named} compare with a previous run: name its folder in `previous`")
+        if self.previous and not named:
+            raise ValueError(f"no loss looks at `previous`: give one of {sorted(CONGRUENT)}")
+        return self
 
     @model_validator(mode="after")
     def _each_term_once(self) -> Self:
@@ -176,7 +210,13 @@ def read_family(path: Path) -> FamilyConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
-    data = family.data.model_copy(
-        update={"path": (path.parent / family.data.path.expanduser()).resolve()}
+
+    def beside(given: Path) -> Path:
+        return (path.parent / given.expanduser()).resolve()
+
+    data = family.data.model_copy(update={"path": beside(family.data.path)})
+    members = tuple(
+        member.model_copy(update={"previous": tuple(map(beside, member.previous))})
+        for member in family.members
     )
-    return family.model_copy(update={"data": data})
+    return family.model_copy(update={"data": data, "members": members})

@@ -15,7 +15,13 @@ from compat.losses.aml import aml_loss
 from compat.losses.boundary import boundary_loss, class_radii
 from compat.losses.csd import csd_loss
 from compat.losses.d3still import d3still_loss
-from compat.losses.focal import focal_weights, logit_matching
+from compat.losses.focal import (
+    EVERYWHERE,
+    WHERE_RIGHT,
+    focal_weights,
+    logit_matching,
+    softened_divergence,
+)
 from compat.losses.influence import influence_loss
 from compat.losses.logit_kd import logit_kd_loss
 from compat.losses.margin import margin_loss
@@ -25,6 +31,9 @@ from compat.losses.rkd import rkd_loss
 from compat.losses.synthesised import synthesised_head
 from server_models.config import LossTerm, TermName
 
+OWN_HEAD: frozenset[TermName] = frozenset(
+    ("classification", "logit_kd", "focal", "fd_lm", "fd_kl", "reweighted")
+)  # these train the query model's own classifier, which is then kept beside its weights
 NEEDS_HEAD: frozenset[TermName] = frozenset(("influence", "logit_kd", "focal"))
 
 
@@ -49,6 +58,17 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What the previous query model says of a batch: it is agreed with more where it is right."""
+
+    query: Tensor  # (B, D) L2 = 1
+    found: Tensor  # (B,) bool: it has a gallery image of the class at rank 1
+    logits: Tensor  # (B, K) over the K classes that it and the new head both know
+    known: Tensor  # (K,) int64, those classes in the new head's order
+    places: Tensor  # (C,) int64, where a class of the new head stands in `known`, or -1
+
+
+@dataclass(frozen=True)
 class Batch:
     """One step: query embeddings with grad, and where they should land."""
 
@@ -57,6 +77,7 @@ class Batch:
     seen: Tensor  # (B, D) what the gallery model says of the same images
     labels: Tensor  # (B,) int64
     own_head: Tensor  # (C, D) of the query model, trained beside it
+    before: Before | None = None  # needed by the terms in `config.CONGRUENT`
 
 
 def _logits(embeddings: Tensor, head: Tensor, scale: float) -> Tensor:
@@ -70,6 +91,31 @@ def _focal(batch: Batch, gallery: Gallery) -> Tensor:
     return focal_weights(old, batch.labels) * logit_matching(new, old)
 
 
+def _before(batch: Batch) -> Before:
+    assert batch.before is not None  # `MemberConfig` refuses such a term without `previous`
+    return batch.before
+
+
+def _class_weights(batch: Batch) -> Tensor:
+    """Focal, by the previous model's answer among the classes that it knows: (B,)."""
+    before = _before(batch)
+    return focal_weights(before.logits, before.places[batch.labels])
+
+
+def _search_weights(batch: Batch) -> Tensor:
+    """Focal, by the previous model's answer in the gallery: (B,)."""
+    return EVERYWHERE + WHERE_RIGHT * _before(batch).found.to(batch.query.dtype)
+
+
+def _known_logits(batch: Batch, gallery: Gallery) -> Tensor:
+    """(B, K)."""
+    return _logits(batch.query, batch.own_head, gallery.scale)[:, _before(batch).known]
+
+
+def _classification(batch: Batch, gallery: Gallery) -> Tensor:
+    return margin_loss(batch.query, batch.labels, batch.own_head, scale=gallery.scale, margin=0.0)
+
+
 TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
     "regression": lambda b, g: regression_loss(b.query, b.aims),
     "csd": lambda b, g: csd_loss(b.query, b.aims, g.embeddings),
@@ -79,14 +125,21 @@ TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
     "raml": lambda b, g: raml_loss(b.query, b.aims),
     "d3still": lambda b, g: d3still_loss(b.query, b.aims, g.embeddings),
     "boundary": lambda b, g: boundary_loss(b.query, b.labels, g.centres, g.radii),
-    "classification": lambda b, g: margin_loss(
-        b.query, b.labels, b.own_head, scale=g.scale, margin=0.0
-    ),
+    "classification": _classification,
     "logit_kd": lambda b, g: logit_kd_loss(
         _logits(b.query, b.own_head, g.scale), _logits(b.seen, g.head, g.scale)
     ),
     "rkd": lambda b, g: rkd_loss(b.query, b.aims),
     "focal": _focal,
+    "fd_lm": lambda b, g: (
+        _class_weights(b) * logit_matching(_known_logits(b, g), _before(b).logits)
+    ),
+    "fd_kl": lambda b, g: (
+        _class_weights(b) * softened_divergence(_known_logits(b, g), _before(b).logits)
+    ),
+    "fd_regression": lambda b, g: _search_weights(b) * regression_loss(b.query, _before(b).query),
+    "fd_csd": lambda b, g: _search_weights(b) * csd_loss(b.query, _before(b).query, g.embeddings),
+    "reweighted": lambda b, g: _class_weights(b) * _classification(b, g),
 }
 
 

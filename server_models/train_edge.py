@@ -14,8 +14,10 @@ from server_models.lesson import Lesson
 from server_models.lite_net import LiteNet
 from server_models.loop import Run, train
 from server_models.pixels import Decoded
+from server_models.previous import Previous, decides, save_head
 from server_models.query_net import begin, build
 from server_models.run_folder import RunFolder
+from server_models.terms import OWN_HEAD
 from server_models.train_cloud import TrainedCloud
 
 
@@ -41,9 +43,10 @@ def train_edge(
     begin(net, member, cloud.net)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    config = {"seed": family.seed, "dim": family.dim, **member.model_dump(mode="json")}
+    config = {"seed": family.seed, "dim": family.dim, **decides(member)}
     digest = folder.describe(config, data_digest=data_digest)
     lesson = Lesson.of(family, member, decoded, cloud, anchors)
+    previous = Previous.of(member, decoded, dim=family.dim) if member.previous else None
     own_head = NormalisedHead(len(decoded.classes), family.dim)
     optimizer = torch.optim.AdamW(
         [*net.parameters(), *own_head.parameters()],
@@ -55,10 +58,13 @@ def train_edge(
 
     def losses_at(step: int) -> Mapping[str, Tensor]:
         rows = lesson.rows_at(step, member.schedule.batch)  # (B,)
-        query = net(lesson.images_at(step, rows, decoded, member.preprocess))  # (B, D)
-        return lesson.losses(query, rows, own_head.weight)
+        images = lesson.images_at(step, rows, decoded, member.preprocess)  # (B, 3, S, S)
+        before = previous.said(lesson, step, rows, images) if previous else None
+        return lesson.losses(net(images), rows, own_head.weight, before=before)
 
     net.train()
     train(run, losses_at)
+    if OWN_HEAD.intersection(each.term for each in member.losses):
+        save_head(folder, own_head, decoded.classes)
     save_weights(folder.weights, net, {"run": digest})
     return net.eval()
