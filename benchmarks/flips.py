@@ -4,7 +4,8 @@
 
 Old models learn from half of the pictures, new ones from all of them and from another seed. Each
 new model is trained plainly, by naive re-weighting, by focal distillation of the old one (FD-KL,
-FD-LM) and towards an ensemble of plain new ones, of the same architecture and of a larger one;
+FD-LM), towards an ensemble of plain new ones and towards one that is half old, of the same
+architecture and, on Objects-820, of a larger one;
 query models for retrieval likewise against the old query model. Resumable; an hour of one core.
 Writes benchmarks/results/flips.json and flips.md.
 """
@@ -53,9 +54,19 @@ CONGRUENT: Mapping[str, tuple[LossTerm, ...]] = {
     "FD-LM": (*PLAIN, LossTerm(term="fd_lm", weight=LM)),
 }
 ENSEMBLE = "ensemble target"
+WITH_OLD = "ensemble target half old"
+SAME: Mapping[str, EdgeBackbone] = {"same architecture": "kin-s"}
+LARGER: Mapping[str, EdgeBackbone] = {"small to large": "kin-m"}
 SEARCH_CONGRUENT: Mapping[str, tuple[LossTerm, ...]] = {
     "focal regression": (*ANCHORED, LossTerm(term="fd_regression", weight=0.5)),
+    "focal regression, 4 times": (*ANCHORED, LossTerm(term="fd_regression", weight=2.0)),
+    "focal regression, 10 times": (*ANCHORED, LossTerm(term="fd_regression", weight=5.0)),
     "focal relation": (*ANCHORED, LossTerm(term="fd_csd", weight=0.3)),
+    "both, 4 times": (
+        *ANCHORED,
+        LossTerm(term="fd_regression", weight=2.0),
+        LossTerm(term="fd_csd", weight=1.2),
+    ),
 }
 
 
@@ -118,7 +129,9 @@ def train_pair(trainer: Trainer, old: Path, backbone: EdgeBackbone) -> dict[str,
     for method, losses in CONGRUENT.items():
         found[method] = new(method, losses, (old,))
     other = new("other", PLAIN, seed=OTHER_SEED)
-    found[ENSEMBLE] = new(ENSEMBLE, CONGRUENT["FD-LM"], (found["none"], other))
+    plain = (found["none"], other)
+    found[ENSEMBLE] = new(ENSEMBLE, CONGRUENT["FD-LM"], plain)
+    found[WITH_OLD] = new(WITH_OLD, CONGRUENT["FD-LM"], (*plain, old, old))
     return found
 
 
@@ -179,15 +192,16 @@ def _ratio(ours: float | None, plain: float | None) -> float | None:
     return round(ours / plain, 4) if ours is not None and plain else None
 
 
-def classification(task: Task, runs: Path) -> list[dict[str, object]]:
-    """Held-out pictures of known classes: same architecture, then small to large."""
+def classification(
+    task: Task, runs: Path, pairs: Mapping[str, EdgeBackbone]
+) -> list[dict[str, object]]:
+    """Held-out pictures of known classes."""
     decoded = decode_all(task.learned, RECIPE, title=f"decode {task.name}")
     asked = decode_all(task.asked, RECIPE, title=f"decode {task.name}, asked")
     trainer = Trainer(task, decoded, runs, SCHEDULE)
     old = trainer.train("old", PLAIN, seed=OLD_SEED, rows=task.old)
     labels = [image.label for image in task.asked]
     rows: list[dict[str, object]] = []
-    pairs: dict[str, EdgeBackbone] = {"same architecture": "kin-s", "small to large": "kin-m"}
     for pair, backbone in pairs.items():
         found = train_pair(trainer, old, backbone)
         right = {method: is_right(folder, asked) for method, folder in found.items()}
@@ -202,7 +216,7 @@ def retrieval(search: Search, runs: Path) -> list[dict[str, object]]:
     old = trainer.train("old", ANCHORED, seed=OLD_SEED, rows=search.task.old)
     found = {"none": trainer.train("none", ANCHORED, seed=NEW_SEED)}
     for method, losses in SEARCH_CONGRUENT.items():
-        name = method.replace(" ", "-")
+        name = method.replace(", ", " ").replace(" ", "-")
         found[method] = trainer.train(name, losses, seed=NEW_SEED, previous=(old,))
     queries = decode_all(search.held_out.queries, RECIPE, title="decode queries")
 
@@ -250,8 +264,8 @@ def _percent(value: object) -> str:
 
 
 PARTS: Mapping[str, Callable[[Path], list[dict[str, object]]]] = {
-    "objects820": lambda runs: classification(objects_task(), runs),
-    "emoji": lambda runs: classification(emoji_task(), runs),
+    "objects820": lambda runs: classification(objects_task(), runs, {**SAME, **LARGER}),
+    "emoji": lambda runs: classification(emoji_task(), runs, SAME),
     "retrieval": lambda runs: retrieval(objects_search(), runs),
 }
 

@@ -61,7 +61,7 @@ class LocalRelease:
             if root
             else registry.get(FIRST_ROOT, max_bytes=MAX_ROOT_BYTES).blob
         )
-        self._scratch = scratch
+        self.scratch = scratch
         self._client = RegistryClient(
             str(registry), scratch / "trust", trusted, fetcher=StoreFetcher(registry)
         )
@@ -76,9 +76,12 @@ class LocalRelease:
 
     def fetch_cloud(self) -> Path:
         """A verified copy of the gallery model. Raises as `edge.client.RegistryClient.blob`."""
-        artifact = self.cloud_artifact
+        return self.fetch(self.cloud_artifact)
+
+    def fetch(self, artifact: Artifact) -> Path:
+        """A verified copy of one of its artifacts. Raises as `fetch_cloud`."""
         blob = self._client.blob(self.manifest.family, artifact, max_bytes=MAX_ARTIFACT_BYTES)
-        path = self._scratch / artifact.digest
+        path = self.scratch / artifact.digest
         try:
             path.write_bytes(blob)
         except OSError as error:

@@ -9,7 +9,9 @@ from server_models.config import MemberConfig
 def member_toml(member: MemberConfig) -> str:
     """``[[members]]`` with everything that decides the member."""
     losses = ", ".join(_inline(term.model_dump()) for term in member.losses)
-    previous = f"previous = {json.dumps(list(map(str, member.previous)))}\n" if member.previous else ""
+    previous = (
+        f"previous = {json.dumps(list(map(str, member.previous)))}\n" if member.previous else ""
+    )
     return f"""[[members]]
 name = "{member.name}"
 start = "{member.start}"
