@@ -46,7 +46,9 @@ def open_previous(address: str, family: str) -> Iterator[PreviousRelease]:
 
 def _of_workspace(workspace: Workspace) -> PreviousRelease:
     report = report_at(workspace.report_json)
-    names = dict.fromkeys(each.member for each in (*report.artifacts, *report.unmeasured))
+    names = dict.fromkeys(
+        [each.member for each in report.artifacts] + [each.member for each in report.unmeasured]
+    )
     folders = [CandidateFolder(workspace.artifacts / name) for name in (report.cloud.name, *names)]
     cloud, *members = (each for folder in folders for each in subjects_of(folder, report.space))
     return PreviousRelease(report.space, cloud, tuple(members))

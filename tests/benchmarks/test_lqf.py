@@ -71,5 +71,5 @@ def test_the_table_says_the_increase_over_descent() -> None:
     ]
     assert round(relative_increase(rows, METHODS[1]), 6) == 0.1
     table = table_of(rows, 0.99, 1e-3)
-    assert "| t | 1 | 50.0 | 55.0 | 60.0 | 65.0 | 70.0 |" in table
+    assert "| t | 1 | 50.0 | 55.0 | 60.0 | 65.0 | 70.0 | 75.0 |" in table
     assert "lqf +10%" in table
