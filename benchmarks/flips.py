@@ -280,9 +280,11 @@ def merged(kept: list[dict[str, object]], new: list[dict[str, object]]) -> list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=tuple(PARTS), help="default: all of them")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; else all")
     parser.add_argument("--runs", type=Path, default=cache_folder() / "runs" / "flips")
     given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"no part {sorted(unknown)}, only {sorted(PARTS)}")
     file = RESULTS / "flips.json"
     rows = json.loads(file.read_text())["rows"] if file.exists() else []
     for part in given.parts or PARTS:
