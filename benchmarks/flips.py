@@ -236,24 +236,29 @@ def retrieval(search: Search, runs: Path) -> list[dict[str, object]]:
     return rows + rows_of(where, at_ten, before.hit_rate_at_10, classes)
 
 
+KEY = (
+    "Percent; 95% intervals resample whole classes. NFR: right by the old model, wrong by the new.",
+    "Relative NFR: over that of two models that err independently. Left: the share of plain",
+    "training's relative NFR that is left, 50 is half. More: points of error above plain training.",
+)
+
+
 def table_of(rows: list[dict[str, object]]) -> str:
     """Markdown; percent lives here."""
-    lines = [
-        "| set | pair | method | error | NFR | relative NFR | against none | error against none |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("set", "pair", "old error", "method", "error", "NFR", "relative NFR", "left", "more")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         relative, ratio = row["relative_nfr"], row["relative_nfr_to_none"]
         low, high = _numbers(row["nfr_interval"])
         more = [f"{100 * x:+.1f}" for x in _numbers(row["error_minus_none"])]
         lines.append(
-            f"| {row['set']} | {row['pair']} | {row['method']} "
+            f"| {row['set']} | {row['pair']} | {_percent(row['old_error'])} | {row['method']} "
             f"| {_percent(row['error'])} | {_percent(row['nfr'])} "
             f"({_percent(low)} to {_percent(high)}) | {_percent(relative)} "
             f"| {'' if row['method'] == 'none' else _percent(ratio)} "
             f"| {'' if row['method'] == 'none' else f'{more[0]} ({more[1]} to {more[2]})'} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join((*lines, "", *KEY, ""))
 
 
 def _numbers(value: object) -> list[float]:

@@ -183,6 +183,11 @@ class FamilyConfig(_Section):
             raise ValueError(f"model names repeat: {names}")
         if self.search and self.search.member not in names[1:]:
             raise ValueError(f"search.member must be one of {names[1:]}, not {self.search.member}")
+        if self.search and any(m.previous for m in self.members if m.name == self.search.member):
+            raise ValueError(
+                f"search.member {self.search.member} agrees with `previous`, and many networks are "
+                "trained at once in a search: name a member that does not"
+            )
         for member in self.members:
             if member.start == "cloud" and member.backbone != self.cloud.backbone:
                 raise ValueError(

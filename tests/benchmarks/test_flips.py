@@ -24,7 +24,7 @@ def test_rows_are_counted_against_the_old_and_the_plain_model() -> None:
     assert value == pytest.approx((flips[1] - flips[0]) / 80, abs=1e-4)
     assert low <= value <= high
     assert rows[0]["relative_nfr_to_none"] == 1
-    assert "| s | p | ours |" in table_of(rows)
+    assert "| ours |" in table_of(rows)
 
 
 def test_a_part_that_is_measured_again_replaces_its_own_rows() -> None:

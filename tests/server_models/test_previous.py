@@ -167,6 +167,11 @@ def test_an_ensemble_says_the_mean_and_another_order_of_classes_is_the_same(
     [
         ('losses = [{ term = "fd_lm", weight = 1 }]', "name its folder in `previous`"),
         ('previous = ["old"]', "no loss looks at `previous`"),
+        (
+            'previous = ["old"]\nlosses = [{ term = "fd_csd", weight = 1 }]\n[search]\n'
+            'max_macs = 9\nmember = "edge"\nschedule = { steps = 4, learning_rate = 1e-3 }',
+            "name a member that does not",
+        ),
     ],
 )
 def test_one_without_the_other_is_a_mistake(
