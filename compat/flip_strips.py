@@ -38,6 +38,22 @@ class FlipStrip(Part):
     member: tuple[Tile, ...]
 
 
+class UpdateStrip(Part):
+    """One query that the previous release answers at rank 1 and this one does not."""
+
+    query: Tile
+    before: tuple[Tile, ...]  # best first
+    now: tuple[Tile, ...]
+
+
+class UpdateStrips(Part):
+    """Of one artifact, which may be another than that of the strips beside."""
+
+    artifact: str
+    digest: Digest
+    strips: tuple[UpdateStrip, ...]
+
+
 class FlipStrips(Part):
     """Of one artifact."""
 
@@ -45,11 +61,15 @@ class FlipStrips(Part):
     digest: Digest
     dataset_digest: Digest
     strips: tuple[FlipStrip, ...]
+    update: UpdateStrips | None = None
 
     def shows(self, report: Report) -> bool:
         """Whether they are of an admitted artifact of ``report``, on what it was measured on."""
         admitted = {each.digest for each in report.admitted}
-        return self.digest in admitted and self.dataset_digest == report.evidence.dataset_digest
+        if not (self.digest in admitted and report.evidence.dataset_digest == self.dataset_digest):
+            return False
+        worst = worst_updated(report)
+        return (self.update and self.update.digest) == (worst and worst.digest)
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json"))
@@ -67,6 +87,16 @@ def worst_admitted(report: Report) -> ArtifactEvidence | None:
     """The admitted artifact that loses most of the cloud's right answers; None: none loses any."""
     with_flips = [each for each in report.admitted if each.flips.examples]
     return max(with_flips, key=lambda each: (each.flips.flips, each.label), default=None)
+
+
+def worst_updated(report: Report) -> ArtifactEvidence | None:
+    """The admitted artifact that loses most of the previous release's right answers."""
+    lost = [
+        (each.previous.flips_at_1.flips, each.label, each)
+        for each in report.admitted
+        if each.previous and each.previous.examples
+    ]
+    return max(lost, key=lambda found: found[:2])[2] if lost else None
 
 
 def draw_strips(report: Report, evidence: EvidenceSet) -> FlipStrips | None:
@@ -93,7 +123,25 @@ def draw_strips(report: Report, evidence: EvidenceSet) -> FlipStrips | None:
         digest=worst.digest,
         dataset_digest=evidence.dataset_digest,
         strips=tuple(strips),
+        update=_draw_update(report, evidence),
     )
+
+
+def _draw_update(report: Report, evidence: EvidenceSet) -> UpdateStrips | None:
+    worst = worst_updated(report)
+    if worst is None or worst.previous is None:
+        return None
+    strips = []
+    for each in worst.previous.examples:
+        asked = evidence.queries.labels[each.query]
+        strips.append(
+            UpdateStrip(
+                query=_tile(evidence.queries, each.query, asked),
+                before=tuple(_tile(evidence.gallery, row, asked) for row in each.before),
+                now=tuple(_tile(evidence.gallery, row, asked) for row in each.now),
+            )
+        )
+    return UpdateStrips(artifact=worst.label, digest=worst.digest, strips=tuple(strips))
 
 
 def _tile(side: LabelledImages, row: int, asked: str) -> Tile:

@@ -14,6 +14,7 @@ from compat.diagnosis_section import DiagnosisSection
 from compat.errors import UsageError
 from compat.manifest import Digest, Precision, Runtime, canonical_json
 from compat.policy import Outcome, Policy
+from compat.previous import PreviousEvidence
 from compat.report_parts import Estimate, Part, Provenance
 from compat.score_histogram import ScoreHistogram
 from compat.slices import SliceSection
@@ -120,6 +121,7 @@ class ArtifactEvidence(Part):
     overlap_at_10: Estimate = Field(alias="overlap@10")  # of the cloud's own ten, how many are here
     rank_biased_overlap: Estimate  # the same rankings, the first places weighing most
     flips: Flips
+    previous: PreviousEvidence | None = None  # None: no previous release, or it lacks this artifact
     acceptance: Acceptance | None  # None: too few impostor pairs to choose a threshold on
     embedding_error: EmbeddingError
     resolvable: Resolvable  # of the differences with the paragon

@@ -17,7 +17,11 @@ from compat.rules import measures_of
 Judged = ArtifactEvidence | UnmeasuredArtifact
 _OF_ANY_IMAGES = ("size_bytes", "macs", "params", "amortised_macs")  # of the file, not of photos
 _OF_ONE_SPACE = ("acceptance.", "embedding_error.")  # a cosine of another space is another unit
-_UNINTERESTING = ("resolvable.", "cross_above_self_p")  # they speak of the test, not of the model
+_UNINTERESTING = (  # they speak of the test, or of a third release, not of the model
+    "resolvable.",
+    "cross_above_self_p",
+    "previous.",
+)
 _LOWER_IS_BETTER = (
     *_OF_ANY_IMAGES,
     "flips.flips",

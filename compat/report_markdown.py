@@ -20,6 +20,7 @@ from compat.report_words import (
     plain,
     points,
     points_interval,
+    update_lines,
     worst_slices,
 )
 
@@ -47,6 +48,7 @@ def render_markdown(report: Report) -> str:
         _refusals(report),
         _overrides(report),
         _slices(report),
+        _update(report),
         _devices(report),
         _chain(report),
         _foot(report),
@@ -139,6 +141,14 @@ def _slices(report: Report) -> Iterator[str]:
             f"({points(row.difference.value)} points, {points_interval(row.difference)}, "
             f"{row.difference.counted} queries)"
         )
+
+
+def _update(report: Report) -> Iterator[str]:
+    for place, line in enumerate(update_lines(report)):
+        if not place:
+            yield "### Who gets worse by this update"
+            yield ""
+        yield f"- {escaped(line)}"
 
 
 def _devices(report: Report) -> Iterator[str]:

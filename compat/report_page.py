@@ -79,6 +79,7 @@ def render_page(
             strips=tuple(strips or ()),
             flips=flips,
             tables=report_tables,
+            worst_update_parts=report_words.worst_update_parts,
         )
     )
     return page

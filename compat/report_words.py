@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from compat.policy import Outcome
+from compat.previous import UpdateFlips
 from compat.report import ArtifactEvidence, Report
 from compat.report_parts import Estimate
 from compat.slices import SliceEvidence
@@ -179,6 +180,42 @@ def worst_slices(report: Report, most: int) -> list[tuple[str, SliceEvidence]]:
     ]
     lost.sort(key=lambda row: (row.difference.value, row.name, labels[row.artifact]))
     return [(labels[row.artifact], row) for row in lost[:most]]
+
+
+def update_lines(report: Report) -> list[str]:
+    """Who gets worse by the update, artifact by artifact; empty without a previous release."""
+    return [
+        f"{each.label}, against the previous release: "
+        + "; ".join(_update(name, flips) for name, flips in at)
+        for each in report.artifacts
+        if each.previous
+        for at in [(("rank 1", each.previous.flips_at_1), ("top 10", each.previous.flips_at_10))]
+    ]
+
+
+def _update(where: str, flips: UpdateFlips) -> str:
+    nfr = flips.negative_flip_rate
+    return (
+        f"{where} error {percent(flips.error_before)} -> {percent(flips.error_now)}, "
+        f"negative flips {percent(nfr.value)} ({interval(nfr)}), relative "
+        f"{percent(flips.relative_nfr)}"
+    )
+
+
+def worst_update_parts(report: Report, most: int) -> list[tuple[str, SliceEvidence]]:
+    """Parts of the test set where admitted artifacts surely flip, most first: label, part."""
+    labels = {each.digest: each.label for each in report.admitted}
+    rows = report.slices.rows if report.slices else ()
+    found = [
+        (row.previous.negative_flip_rate.value, labels[row.artifact], row)
+        for row in rows
+        if row.previous
+        and row.artifact in labels
+        and row.is_deciding
+        and row.previous.negative_flip_rate.low > 0
+    ]
+    found.sort(key=lambda each: (-each[0], each[2].name, each[1]))
+    return [(label, row) for _, label, row in found[:most]]
 
 
 def _number(value: float) -> float:

@@ -39,7 +39,11 @@ def apply(rule: Rule, measures: Measures, where: str = "") -> Outcome:
     found = measures.get(rule.measure)
     if found is None:
         known = ", ".join(sorted(measures))
-        raise ConfigError(f"rule {rule.name}: no measure {rule.measure!r}{where}; known: {known}")
+        cure = " (give what devices run now: kinspace verify --previous)"
+        raise ConfigError(
+            f"rule {rule.name}: no measure {rule.measure!r}{where}"
+            f"{cure if rule.measure.startswith('previous.') else ''}; known: {known}"
+        )
     status, words = _decide(rule, found)
     return Outcome(rule=rule.name, status=status, words=f"{rule.measure}{where} {words}")
 

@@ -18,6 +18,7 @@ from PIL import Image
 from compat.errors import DataError
 from compat.evidence import LabelledImages
 from compat.manifest import Digest
+from compat.previous import UpdateFlips, update_flips
 from compat.report_parts import Estimate, Part
 from compat.retrieval import RetrievalPerQuery
 from compat.statistics import (
@@ -45,6 +46,7 @@ class SliceEvidence(Part):
     cross_hit_rate_at_10: Estimate
     paragon_hit_rate_at_10: Estimate
     difference: Estimate  # cross - paragon, hit_rate@10
+    previous: UpdateFlips | None = None  # at 1, against the previous release where one is known
     p_adjusted: float  # permutation test against no difference, Holm over all that was looked at
     is_deciding: bool  # False: too few queries to say anything
 
@@ -118,12 +120,18 @@ def _numbers(words: npt.NDArray[np.str_]) -> npt.NDArray[np.float64] | None:
 
 
 def slice_artifact(
-    artifact: str, cross: RetrievalPerQuery, paragon: RetrievalPerQuery, known: QueryColumns
+    artifact: str,
+    cross: RetrievalPerQuery,
+    paragon: RetrievalPerQuery,
+    known: QueryColumns,
+    *,
+    previous: RetrievalPerQuery | None = None,
 ) -> tuple[list[SliceEvidence], int]:
     """Every part of one artifact, and how many bear no interval.
 
     Args:
         artifact: digest. cross, paragon: M(q, g), M(g, g) of the same queries.
+        previous: M(q, g) of the previous release, of the same queries.
     """
     rows: list[SliceEvidence] = []
     too_small = 0
@@ -132,6 +140,10 @@ def slice_artifact(
     for column, value, members in (*known.parts(), *worst):
         try:
             row, p = _measured(artifact, column, value, members, cross, paragon, known.labels)
+            if previous is not None:
+                row = row.model_copy(
+                    update={"previous": _updated(column, members, previous, cross, known.labels)}
+                )
         except DataError:
             too_small += 1
             continue
@@ -182,6 +194,18 @@ def _measured(
         is_deciding=int(np.count_nonzero(~np.isnan(ours))) >= MIN_DECIDING,
     )
     return evidence, paired_permutation_test(ours, best, clusters)
+
+
+def _updated(
+    column: str,
+    members: Mask,
+    before: RetrievalPerQuery,
+    now: RetrievalPerQuery,
+    labels: Sequence[str],
+) -> UpdateFlips:
+    """Flips of one part, resampled as its other measures are."""
+    clusters = None if column == CLASS else [labels[int(row)] for row in np.flatnonzero(members)]
+    return update_flips(before.hit_rate_at_1[members], now.hit_rate_at_1[members], clusters)
 
 
 def _worst_classes(

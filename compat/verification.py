@@ -9,7 +9,7 @@ Two kinds of wrong: evidence that cannot prove anything or a broken cloud model 
 verification; a broken member's artifact is refused in the report and the others are measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from compat.overlap import overlap_at_k, rank_biased_overlap
 from compat.parity import measure_parity
 from compat.policy import Policy
 from compat.preprocess import Floats, Pixels
+from compat.previous import Answers, against_previous
 from compat.report import (
     ArtifactEvidence,
     CloudEvidence,
@@ -92,6 +93,7 @@ def verify(
     space: EmbeddingSpace,
     policy: Policy,
     timing: Timing,
+    previous: Mapping[str, Answers] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure and judge every artifact of ``members`` against ``cloud``.
@@ -99,6 +101,7 @@ def verify(
     Args:
         members: at least one; each with its ``reference``, (Q, D) in the order of the queries.
         timing: what the caller measured; carried into the report as it is.
+        previous: the last release's answers to the same queries by label (`previous_answers`).
         progress: called with what is going on, steps done and steps in all.
 
     Raises:
@@ -117,7 +120,13 @@ def verify(
     for member in members:
         try:
             found = _measure(
-                member, pixels[member.embedder.preprocess], bench, known, space, progress
+                member,
+                pixels[member.embedder.preprocess],
+                bench,
+                known,
+                space,
+                progress,
+                (previous or {}).get(member.label),
             )
         except KinspaceError as error:
             unmeasured.append(_unmeasured(member, str(error)))
@@ -189,15 +198,15 @@ def _set_up(
             f"no query of split {evidence.split!r} has a relevant gallery image: give queries and "
             "gallery images of the same label"
         )
-    query = _embed(cloud, pixels.queries, "queries", space, progress)
-    gallery = _embed(cloud, pixels.gallery, "gallery", space, progress)
+    query = embed_side(cloud, pixels.queries, "queries", space, progress)
+    gallery = embed_side(cloud, pixels.gallery, "gallery", space, progress)
     progress(f"search {cloud.label}", 0, 1)
     bench = Bench.of(query, gallery, relevance, classes=evidence.queries.labels, macs=cloud.macs)
     progress(f"search {cloud.label}", 1, 1)
     return bench
 
 
-def _embed(
+def embed_side(
     subject: Subject, pixels: Pixels, side: str, space: EmbeddingSpace, progress: Progress
 ) -> Floats:
     """(N, S, S, 3) uint8 -> (N, D) float32, or RefusedError with what is wrong with them."""
@@ -223,11 +232,12 @@ def _measure(
     known: QueryColumns,
     space: EmbeddingSpace,
     progress: Progress,
+    before: Answers | None,
 ) -> _Measured:
     """Everything about one artifact but the verdict."""
     assert member.reference is not None  # `_check_members`
-    query = _embed(member, pixels.queries, "queries", space, progress)
-    own_gallery = _embed(member, pixels.gallery, "gallery", space, progress)
+    query = embed_side(member, pixels.queries, "queries", space, progress)
+    own_gallery = embed_side(member, pixels.gallery, "gallery", space, progress)
     what = f"search {member.label}"
     progress(what, 0, 2)
     self_test = retrieval_per_query(query, own_gallery, bench.relevance)
@@ -235,6 +245,7 @@ def _measure(
     found = bench.survey(query)
     cross_test, top_ten = found.retrieval, found.top
     progress(what, 2, 2)
+    now = Answers(member.digest, cross_test, top_ten)
     margin = margins(member.reference, bench.gallery, bench.relevance)
     error = margin_normalised_error(query, member.reference, margin)
     evidence = ArtifactEvidence.model_validate(
@@ -250,6 +261,7 @@ def _measure(
                 rank_biased_overlap(bench.top_ten, top_ten), bench.classes
             ),
             "flips": bench.flips(cross_test, top_ten),
+            "previous": before and against_previous(before, now, bench.classes),
             "acceptance": bench.acceptance(found.accepted),
             "embedding_error": EmbeddingError(
                 margin_normalised=mean_interval(error, bench.classes),
@@ -266,7 +278,13 @@ def _measure(
             "verdict": _UNJUDGED,
         }
     )
-    rows, too_small = slice_artifact(member.digest, cross_test, bench.paragon, known)
+    rows, too_small = slice_artifact(
+        member.digest,
+        cross_test,
+        bench.paragon,
+        known,
+        previous=before.retrieval if before else None,
+    )
     return _Measured(evidence, tuple(rows), too_small)
 
 

@@ -80,6 +80,12 @@ def verify(
     gallery: Annotated[
         Path | None, typer.Option(help="also a gallery: were its rows embedded by this cloud model")
     ] = None,
+    previous: Annotated[
+        str | None,
+        typer.Option(
+            help="also against what devices run now: its workspace, or the registry it is in"
+        ),
+    ] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,11 +99,16 @@ def verify(
         from compat.policy import read_policy
 
         config = config.model_copy(update={"policy": read_policy(policy)})
-    from compat.report_words import refusal_in_words
+    from compat.report_words import refusal_in_words, update_lines
     from registry.demo_summary import summary_table, wide_console
     from registry.pipeline import verify_family, verify_gallery
+    from registry.previous_release import open_previous
 
-    report = verify_family(config, workspace)
+    if previous:
+        with open_previous(previous, config.family) as release:
+            report = verify_family(config, workspace, previous=release)
+    else:
+        report = verify_family(config, workspace)
     if gallery:
         compared = verify_gallery(config, workspace, gallery)
         typer.echo(f"gallery: {compared} rows embedded again are the same", err=True)
@@ -110,6 +121,8 @@ def verify(
         typer.echo(workspace.report_json.read_text(), nl=False)
     else:
         wide_console().print(summary_table(report))
+        for line in update_lines(report):
+            typer.echo(line)
         typer.echo(f"report: {workspace.report_html}")
     if not report.admitted or (policy and report.refused):
         raise RefusedError(refusal_in_words(report))

@@ -17,6 +17,7 @@ from compat.golden import GoldenSet
 from compat.images import read_image
 from compat.manifest import Artifact, Blob, Member, Model
 from compat.policy import Policy
+from compat.previous_answers import PreviousRelease
 from compat.report import MAX_REPORT_BYTES, ArtifactTiming, ProbeTiming, Report, Timing
 from compat.space import EmbeddingSpace
 from compat.terminal import STDERR
@@ -42,8 +43,12 @@ def judge_candidate(
     policy: Policy,
     cloud: str,
     members: tuple[str, ...],
+    previous: PreviousRelease | None = None,
 ) -> Report:
     """Measure every exported artifact on the held-out split; write report.json and report.html.
+
+    Args:
+        previous: what devices run now: who gets worse by this update is measured too.
 
     Raises:
         UsageError: a model was not exported yet. Remedy: ``kinspace export``.
@@ -59,6 +64,7 @@ def judge_candidate(
         def progress(what: str, done: int, total: int) -> None:
             bar.update(shown, description=what, completed=done, total=total)
 
+        labels = [each.label for each in subjects[1:]]
         report = verify(
             evidence,
             subjects[0],
@@ -66,6 +72,7 @@ def judge_candidate(
             space=space,
             policy=policy,
             timing=timing,
+            previous=previous.answers(evidence, labels, progress) if previous else None,
             progress=progress,
         )
     write_report(workspace, report, draw_strips(report, evidence))

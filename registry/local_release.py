@@ -79,7 +79,7 @@ class LocalRelease:
         version: str | None = None,
     ) -> None:
         trusted = first_root(registry, root)
-        self._scratch = scratch
+        self.scratch = scratch
         self._client = RegistryClient(
             str(registry), scratch / "trust", trusted, fetcher=StoreFetcher(registry)
         )
@@ -130,7 +130,7 @@ class LocalRelease:
     def fetch(self, artifact: Artifact) -> Path:
         """A verified copy of an artifact. Raises as `edge.client.RegistryClient.blob`."""
         blob = self._client.blob(self.manifest.family, artifact, max_bytes=MAX_ARTIFACT_BYTES)
-        path = self._scratch / artifact.digest
+        path = self.scratch / artifact.digest
         try:
             path.write_bytes(blob)
         except OSError as error:

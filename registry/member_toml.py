@@ -1,5 +1,7 @@
 """A member as a section of a family's TOML, to paste into it."""
 
+import json
+
 from server_models.architecture import Architecture
 from server_models.config import MemberConfig
 
@@ -7,12 +9,15 @@ from server_models.config import MemberConfig
 def member_toml(member: MemberConfig) -> str:
     """``[[members]]`` with everything that decides the member."""
     losses = ", ".join(_inline(term.model_dump()) for term in member.losses)
+    previous = (
+        f"previous = {json.dumps(list(map(str, member.previous)))}\n" if member.previous else ""
+    )
     return f"""[[members]]
 name = "{member.name}"
 start = "{member.start}"
 aim = "{member.aim}"
 losses = [{losses}]
-preprocess = {_inline(member.preprocess.model_dump())}
+{previous}preprocess = {_inline(member.preprocess.model_dump())}
 schedule = {_inline(member.schedule.model_dump())}
 {_backbone(member)}"""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from compat.errors import RefusedError
 from compat.files import digest_of, read_bounded
 from compat.manifest import ReleaseManifest, canonical_json
+from compat.previous_answers import PreviousRelease
 from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_words import refusal_in_words
 from compat.terminal import STDERR
@@ -22,8 +23,12 @@ from registry.workspace import Workspace
 from server_models.config import FamilyConfig
 
 
-def verify_family(config: FamilyConfig, workspace: Workspace) -> Report:
+def verify_family(
+    config: FamilyConfig, workspace: Workspace, *, previous: PreviousRelease | None = None
+) -> Report:
     """The report on the exported artifacts; measured once for equal inputs.
+
+    With the ``previous`` release the report also says who gets worse by the update.
 
     Raises:
         DataError: the held-out split leaks. Nothing was measured or written.
@@ -40,14 +45,17 @@ def verify_family(config: FamilyConfig, workspace: Workspace) -> Report:
             policy=config.policy,
             cloud=config.cloud.name,
             members=_member_names(config),
+            previous=previous,
         )
 
-    inputs = {
+    inputs: dict[str, object] = {
         "members": [member_inputs(family, member) for member in config.members],
         "policy": config.policy.model_dump(mode="json"),
         "space": config.space.id,
         "measures": digest_of(canonical_json(Report.model_json_schema())),
     }
+    if previous:
+        inputs["previous"] = previous.digests
     workspace.once("verify", inputs, judge)
     return read_report(workspace)
 

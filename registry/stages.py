@@ -33,7 +33,7 @@ from server_models.family import Family
 from server_models.gallery_model import MAX_GALLERY_BYTES, OnnxGallery, TrainedGallery
 from server_models.lqf.adaptation import Adaptation, read_adaptation
 from server_models.pixels import decode_all
-from server_models.small_update import inputs_of
+from server_models.previous import decides
 from server_models.terms import terms_without_head
 from server_models.upgrade_record import UpgradeRecord, read_record
 
@@ -125,7 +125,7 @@ def upgraded_from(family: Family) -> UpgradeRecord | None:
 
 def member_inputs(family: Family, member: MemberConfig) -> object:
     """All that decides a member: its own section and everything that decides the cloud model."""
-    inputs = {"cloud": cloud_inputs(family), "member": inputs_of(member)}
+    inputs = {"cloud": cloud_inputs(family), "member": decides(member)}
     if family.unlabelled.images:
         inputs["unlabelled"] = family.unlabelled.digest
     record = adapted_from(family, member)

@@ -1,8 +1,9 @@
 """A family's TOML: strict, frozen, units in the names; an unknown key stops the run."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -43,8 +44,16 @@ TermName = Literal[
     "logit_kd",
     "rkd",
     "classification",
+    "fd_lm",  # the rest agree with `previous`, more where it was right: logits of the classes,
+    "fd_kl",
+    "fd_regression",  # and, in the gallery's space, its embedding
+    "fd_csd",  # and what it saw around it
+    "reweighted",  # a baseline: classification, heavier where `previous` was right
 ]
 
+CONGRUENT: frozenset[TermName] = frozenset(
+    ("fd_lm", "fd_kl", "fd_regression", "fd_csd", "reweighted")
+)
 STARTS_OF_LITE = ("imagenet", "cloud", "nothing")
 
 
@@ -183,16 +192,28 @@ class MemberConfig(_Section):
     preprocess: Preprocess
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
     losses: Losses = ANCHORED
+    previous: tuple[Path, ...] = ()  # folders of earlier runs, RUN/models/MEMBER; many: an ensemble
     schedule: Schedule
     update: UpdateConfig | None = None  # begin with a released member instead of ``start``
 
     @model_serializer(mode="wrap")
-    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """A member that updates nothing is spelt, and digested, as before there were updates."""
-        fields: dict[str, object] = dump(self)
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A member that follows no earlier one is written, and so digested, as it always was."""
+        written: dict[str, Any] = handler(self)
+        if not self.previous:
+            written.pop("previous", None)
         if self.update is None:
-            fields.pop("update", None)
-        return fields
+            written.pop("update", None)
+        return written
+
+    @model_validator(mode="after")
+    def _previous_is_used(self) -> Self:
+        named = sorted(CONGRUENT.intersection(each.term for each in self.losses))
+        if named and not self.previous:
+            raise ValueError(f"{named} compare with a previous run: name its folder in `previous`")
+        if self.previous and not named:
+            raise ValueError(f"no loss looks at `previous`: give one of {sorted(CONGRUENT)}")
+        return self
 
     @model_validator(mode="after")
     def _start_exists(self) -> Self:
@@ -254,6 +275,11 @@ class FamilyConfig(_Section):
             raise ValueError(f"model names repeat: {names}")
         if self.search and self.search.member not in names[1:]:
             raise ValueError(f"search.member must be one of {names[1:]}, not {self.search.member}")
+        if self.search and any(m.previous for m in self.members if m.name == self.search.member):
+            raise ValueError(
+                f"search.member {self.search.member} agrees with `previous`, and many networks are "
+                "trained at once in a search: name a member that does not"
+            )
         for member in self.members:
             cloud = getattr(self.cloud, "backbone", "one whose weights are known")
             if member.start == "cloud" and member.backbone != cloud:
@@ -288,28 +314,25 @@ def read_family(path: Path) -> FamilyConfig:
     except ValidationError as error:
         lines = [f"{_key(e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+
+    def beside(given: Path) -> Path:
+        return (path.parent / given.expanduser()).resolve()
+
     named = {key: getattr(family.data, key) for key in ("path", "unlabelled")}
-    found = {key: _beside(path, p) for key, p in named.items() if p}
-    members = tuple(
-        each.model_copy(
-            update={
-                "update": each.update.model_copy(
-                    update={"weights": _beside(path, each.update.weights)}
-                )
-            }
-        )
-        if each.update
-        else each
-        for each in family.members
-    )
+    found = {key: beside(each) for key, each in named.items() if each}
     changed: dict[str, object] = {
         "data": family.data.model_copy(update=found),
-        "members": members,
+        "members": tuple(_placed(member, beside) for member in family.members),
     }
     if isinstance(family.cloud, GivenCloud):
         changed["cloud"] = family.cloud.within(path.parent.resolve())
     return family.model_copy(update=changed)
 
 
-def _beside(toml: Path, path: Path) -> Path:
-    return (toml.parent / path.expanduser()).resolve()
+def _placed(member: MemberConfig, beside: Callable[[Path], Path]) -> MemberConfig:
+    """The same with its paths found from the TOML."""
+    changed: dict[str, object] = {"previous": tuple(map(beside, member.previous))}
+    if member.update:
+        weights = beside(member.update.weights)
+        changed["update"] = member.update.model_copy(update={"weights": weights})
+    return member.model_copy(update=changed)

@@ -15,7 +15,7 @@ from server_models.augment import augmented, camera
 from server_models.config import FamilyConfig, MemberConfig
 from server_models.loop import batch_rows, step_seed
 from server_models.pixels import Decoded
-from server_models.terms import Batch, Gallery, weighted
+from server_models.terms import Batch, Before, Gallery, weighted
 
 Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -51,6 +51,7 @@ class Lesson:
     seen: Tensor  # (N, D) what the gallery model says of each
     queries: Rows  # (Nq,) which images a phone could have taken
     unlabelled: Rows  # (Nu,) images that only the gallery model has a word on
+    shown: Tensor  # (Ng,) int64, which images are searched; all of them when none is only that
 
     @classmethod
     def of(
@@ -83,6 +84,7 @@ class Lesson:
             seen=seen,
             queries=queries,
             unlabelled=np.flatnonzero(~labelled.numpy()),
+            shown=torch.nonzero(labelled & is_gallery if is_gallery.any() else labelled).flatten(),
         )
 
     @cached_property
@@ -103,7 +105,15 @@ class Lesson:
         pixels = augmented(decoded.pixels[rows], self._camera, seed=step_seed(self.seed, step))
         return torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)
 
-    def losses(self, query: Tensor, rows: Rows, own_head: Tensor) -> Mapping[str, Tensor]:
+    def found(self, query: Tensor, rows: Rows) -> Tensor:
+        """Whether the best other image of the gallery is of the class: (B, D) L2 = 1 -> (B,)."""
+        scores = query @ F.normalize(self.seen[self.shown]).T  # (B, Ng)
+        scores[self.shown == torch.from_numpy(rows)[:, None]] = -torch.inf
+        return self.targets[self.shown[scores.argmax(1)]] == self.targets[rows]
+
+    def losses(
+        self, query: Tensor, rows: Rows, own_head: Tensor, *, before: Before | None = None
+    ) -> Mapping[str, Tensor]:
         """(B, D), (B,), (C, D) -> () terms to sum."""
-        batch = Batch(query, self.aims[rows], self.seen[rows], self.targets[rows], own_head)
+        batch = Batch(query, self.aims[rows], self.seen[rows], self.targets[rows], own_head, before)
         return weighted(self.member.losses, batch, self.gallery)

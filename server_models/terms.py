@@ -16,7 +16,13 @@ from compat.losses.aml import aml_loss
 from compat.losses.boundary import boundary_loss, class_radii
 from compat.losses.csd import csd_loss
 from compat.losses.d3still import d3still_loss
-from compat.losses.focal import focal_weights, logit_matching
+from compat.losses.focal import (
+    EVERYWHERE,
+    WHERE_RIGHT,
+    focal_weights,
+    logit_matching,
+    softened_divergence,
+)
 from compat.losses.influence import influence_loss
 from compat.losses.logit_kd import logit_kd_loss
 from compat.losses.margin import margin_loss
@@ -26,11 +32,25 @@ from compat.losses.rkd import rkd_loss
 from compat.losses.synthesised import synthesised_head
 from server_models.config import LossTerm, MemberConfig, TermName
 
+OWN_HEAD: frozenset[TermName] = frozenset(
+    ("classification", "logit_kd", "focal", "fd_lm", "fd_kl", "reweighted")
+)  # these train the query model's own classifier, which is then kept beside its weights
 NEEDS_HEAD: frozenset[TermName] = frozenset(
     ("influence", "influence_kd", "distilled", "logit_kd", "focal")
 )
 NEEDS_LABEL: frozenset[TermName] = frozenset(
-    ("influence", "influence_kd", "synthesised", "aml", "boundary", "classification", "focal")
+    (
+        "influence",
+        "influence_kd",
+        "synthesised",
+        "aml",
+        "boundary",
+        "classification",
+        "focal",
+        "fd_lm",
+        "fd_kl",
+        "reweighted",
+    )
 )
 
 
@@ -67,6 +87,22 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What the previous query model says of a batch: it is agreed with more where it is right."""
+
+    query: Tensor  # (B, D) L2 = 1
+    found: Tensor  # (B,) bool: it has a gallery image of the class at rank 1
+    logits: Tensor  # (B, K) over the K classes that it and the new head both know
+    known: Tensor  # (K,) int64, those classes in the new head's order
+    places: Tensor  # (C,) int64, where a class of the new head stands in `known`, or -1
+
+    def of(self, rows: Tensor) -> "Before":
+        """Only the images that ``rows`` (B,) bool marks."""
+        query, found, logits = (each[rows] for each in (self.query, self.found, self.logits))
+        return Before(query, found, logits, self.known, self.places)
+
+
+@dataclass(frozen=True)
 class Batch:
     """One step: query embeddings with grad, and where they should land."""
 
@@ -75,13 +111,15 @@ class Batch:
     seen: Tensor  # (B, D) what the gallery model says of the same images
     labels: Tensor  # (B,) int64, -1 = none
     own_head: Tensor  # (C, D) of the query model, trained beside it
+    before: Before | None = None  # needed by the terms in `config.CONGRUENT`
 
     def of(self, rows: Tensor) -> "Batch":
         """Only the images that ``rows`` (B,) bool marks."""
         if rows.all():
             return self
         query, aims, seen, labels = self.query, self.aims, self.seen, self.labels
-        return Batch(query[rows], aims[rows], seen[rows], labels[rows], self.own_head)
+        before = self.before and self.before.of(rows)
+        return Batch(query[rows], aims[rows], seen[rows], labels[rows], self.own_head, before)
 
 
 def _logits(embeddings: Tensor, head: Tensor, scale: float) -> Tensor:
@@ -113,6 +151,31 @@ def _influence_kd(batch: Batch, gallery: Gallery) -> Tensor:
     return torch.where(known, read, _distilled(batch, gallery))
 
 
+def _before(batch: Batch) -> Before:
+    assert batch.before is not None  # `MemberConfig` refuses such a term without `previous`
+    return batch.before
+
+
+def _class_weights(batch: Batch) -> Tensor:
+    """Focal, by the previous model's answer among the classes that it knows: (B,)."""
+    before = _before(batch)
+    return focal_weights(before.logits, before.places[batch.labels])
+
+
+def _search_weights(batch: Batch) -> Tensor:
+    """Focal, by the previous model's answer in the gallery: (B,)."""
+    return EVERYWHERE + WHERE_RIGHT * _before(batch).found.to(batch.query.dtype)
+
+
+def _known_logits(batch: Batch, gallery: Gallery) -> Tensor:
+    """(B, K)."""
+    return _logits(batch.query, batch.own_head, gallery.scale)[:, _before(batch).known]
+
+
+def _classification(batch: Batch, gallery: Gallery) -> Tensor:
+    return margin_loss(batch.query, batch.labels, batch.own_head, scale=gallery.scale, margin=0.0)
+
+
 TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
     "regression": lambda b, g: regression_loss(b.query, b.aims),
     "csd": lambda b, g: csd_loss(b.query, b.aims, g.embeddings),
@@ -124,14 +187,21 @@ TERMS: Mapping[TermName, Callable[[Batch, Gallery], Tensor]] = {
     "raml": lambda b, g: raml_loss(b.query, b.aims),
     "d3still": lambda b, g: d3still_loss(b.query, b.aims, g.embeddings),
     "boundary": lambda b, g: boundary_loss(b.query, b.labels, g.centres, g.radii),
-    "classification": lambda b, g: margin_loss(
-        b.query, b.labels, b.own_head, scale=g.scale, margin=0.0
-    ),
+    "classification": _classification,
     "logit_kd": lambda b, g: logit_kd_loss(
         _logits(b.query, b.own_head, g.scale), _logits(b.seen, g.head, g.scale)
     ),
     "rkd": lambda b, g: rkd_loss(b.query, b.aims),
     "focal": _focal,
+    "fd_lm": lambda b, g: (
+        _class_weights(b) * logit_matching(_known_logits(b, g), _before(b).logits)
+    ),
+    "fd_kl": lambda b, g: (
+        _class_weights(b) * softened_divergence(_known_logits(b, g), _before(b).logits)
+    ),
+    "fd_regression": lambda b, g: _search_weights(b) * regression_loss(b.query, _before(b).query),
+    "fd_csd": lambda b, g: _search_weights(b) * csd_loss(b.query, _before(b).query, g.embeddings),
+    "reweighted": lambda b, g: _class_weights(b) * _classification(b, g),
 }
 
 

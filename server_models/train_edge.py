@@ -13,9 +13,11 @@ from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Run, train
 from server_models.pixels import Decoded
+from server_models.previous import Previous, decides, save_head
 from server_models.query_net import Net, begin, build
 from server_models.run_folder import RunFolder
-from server_models.small_update import begin_update, inputs_of, keep_ranges, still_statistics
+from server_models.small_update import begin_update, keep_ranges, still_statistics
+from server_models.terms import OWN_HEAD
 
 
 def train_edge(
@@ -38,14 +40,15 @@ def train_edge(
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
     if member.update:
-        before = begin_update(net, member.update)
+        weights_before = begin_update(net, member.update)
     else:
         begin(net, member, gallery_model)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    config = {"seed": family.seed, "dim": family.dim, **inputs_of(member)}
+    config = {"seed": family.seed, "dim": family.dim, **decides(member)}
     digest = folder.describe(config, data_digest=data_digest)
     lesson = Lesson.of(family, member, decoded, gallery_model.head, anchors)
+    previous = Previous.of(member, decoded, dim=family.dim) if member.previous else None
     own_head = NormalisedHead(len(decoded.classes), family.dim)
     optimizer = torch.optim.AdamW(
         [*net.parameters(), *own_head.parameters()],
@@ -57,15 +60,18 @@ def train_edge(
 
     def losses_at(step: int) -> Mapping[str, Tensor]:
         rows = lesson.rows_at(step, member.schedule.batch)  # (B,)
-        query = net(lesson.images_at(step, rows, decoded, member.preprocess))  # (B, D)
-        return lesson.losses(query, rows, own_head.weight)
+        images = lesson.images_at(step, rows, decoded, member.preprocess)  # (B, 3, S, S)
+        before = previous.said(lesson, step, rows, images) if previous else None
+        return lesson.losses(net(images), rows, own_head.weight, before=before)
 
     if member.update:
         still_statistics(net)
         train(run, losses_at)
-        keep_ranges(net, before)
+        keep_ranges(net, weights_before)
     else:
         net.train()
         train(run, losses_at)
+    if OWN_HEAD.intersection(each.term for each in member.losses):
+        save_head(folder, own_head, decoded.classes)
     save_weights(folder.weights, net, {"run": digest})
     return net.eval()

@@ -3,7 +3,16 @@
 import torch
 import torch.nn.functional as F
 
-from benchmarks.lqf import METHODS, cross_entropy, head_only, relative_increase, starter, table_of
+from benchmarks.lqf import (
+    METHODS,
+    cross_entropy,
+    head_only,
+    in_order,
+    relative_increase,
+    starter,
+    table_of,
+    with_solved_head,
+)
 from benchmarks.lqf_tasks import Task
 from server_models.lqf.fit import one_hot
 from server_models.lqf.kernel import Kernel
@@ -71,5 +80,27 @@ def test_the_table_says_the_increase_over_descent() -> None:
     ]
     assert round(relative_increase(rows, METHODS[1]), 6) == 0.1
     table = table_of(rows, 0.99, 1e-3)
-    assert "| t | 1 | 50.0 | 55.0 | 60.0 | 65.0 | 70.0 |" in table
+    assert "| t | 1 | 50.0 | 55.0 | 60.0 | 65.0 | 70.0 | 75.0 |" in table
     assert "lqf +10%" in table
+
+
+def test_a_method_measured_alone_takes_its_place_in_the_table() -> None:
+    rows: list[dict[str, object]] = [
+        {"task": "t", "shots": shots, "method": method, "error": 0.5}
+        for shots in (1, 5)
+        for method in METHODS[:-1]
+    ]
+    new = [{"task": "t", "shots": s, "method": METHODS[-1], "error": 0.4} for s in (1, 5)]
+    ordered = in_order([*rows, *new])
+    assert [row["method"] for row in ordered] == [*METHODS, *METHODS]
+    assert in_order([*ordered, {**new[0], "error": 0.3}])[len(METHODS) - 1]["error"] == 0.3
+
+
+def test_a_network_with_a_solved_head_says_what_the_head_says() -> None:
+    net = starter(2)
+    torch.manual_seed(0)
+    images, asked = torch.randn(6, 3, 64, 64), torch.randn(3, 3, 64, 64)
+    targets = one_hot(torch.tensor([0, 1, 0, 1, 0, 1]), 2)
+    with torch.no_grad():
+        found = with_solved_head(net, images, targets)(asked)
+    torch.testing.assert_close(found, head_only(net, images, targets, asked), atol=1e-3, rtol=1e-3)
