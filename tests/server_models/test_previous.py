@@ -146,7 +146,7 @@ def test_an_ensemble_says_the_mean_and_another_order_of_classes_is_the_same(
     )
     images = old.dataset.of("train")
     decoded = decode_all(images, member.preprocess, title="decode")
-    lesson = Lesson.of(old.config, member, decoded, old.cloud(), old.anchors())
+    lesson = Lesson.of(old.config, member, decoded, old.gallery_model.head, old.anchors())
     rows = lesson.rows_at(0, 8)
     seen = lesson.images_at(0, rows, decoded, member.preprocess)
     both = member.model_copy(update={"previous": (*member.previous, turned)})
