@@ -203,7 +203,7 @@ def _commit(
 
 def _head(repository: Repository, family: str) -> tuple[int, str | None]:
     """The number of history entries, and the digest of the last one."""
-    listed = repository.state.family(family).targets
+    listed = repository.state.listed(family)
     prefix = f"{family}/log/"
     count = sum(name.startswith(prefix) for name in listed)
     if count == 0:

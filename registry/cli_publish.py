@@ -37,6 +37,9 @@ def init(
     family: Annotated[
         list[str] | None, typer.Option(help="family with a key of its own; may be repeated")
     ] = None,
+    bins: Annotated[
+        int, typer.Option(help="documents that list a new family's files: 1, 2, 4, ... 256")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Make a registry and its keys, encrypted when KINSPACE_KEY_PASSPHRASE is set; may be repeated.
@@ -52,7 +55,7 @@ def init(
     repository = Repository(open_store(registry), KeyFolder(folder))
     repository.create()
     for name in family or ():
-        repository.add_family(name)
+        repository.add_family(name, bins=bins)
     made = {
         "registry": registry,
         "keys": str(folder),

@@ -23,9 +23,12 @@ from compat.errors import ConflictError, RefusedError, UntrustedError, UsageErro
 from registry.ceremony import missing_signatures
 from registry.keys import KeyFolder
 from registry.roles import (
+    BIN,
     HASHES,
+    MAX_BINS,
     TOP_ROLES,
     SignedState,
+    bins_of,
     first_root,
     first_state,
     has_threshold,
@@ -85,15 +88,22 @@ class Repository:
             else:
                 self._commit(first_state(self._root()), ["targets"], {}, seen=None)
 
-    def add_family(self, family: str) -> None:
-        """Let a key of its own sign for ``family``, and for nothing else; safe to repeat."""
-        if family in TOP_ROLES or not TARGET_PART.fullmatch(family):
+    def add_family(self, family: str, *, bins: int = 1) -> None:
+        """Let a key of its own sign for ``family``, and for nothing else; safe to repeat.
+
+        Args:
+            bins: how many documents list its targets, a power of two up to `MAX_BINS`. They stay as
+                they are when the family is there already (docs/adr/0018).
+        """
+        if family in TOP_ROLES or BIN in family or not TARGET_PART.fullmatch(family):
             raise UsageError(f"a family cannot be named {family!r}: choose another name")
+        if not 1 <= bins <= MAX_BINS or bins & (bins - 1):
+            raise UsageError(f"{bins} bins: choose 1, 2, 4 and so on, at most {MAX_BINS}")
         with self._border():
             state, seen = self._load()
             if family not in state.families:
-                state.delegate(family, self.keys.create(family))
-                self._commit(state, ["targets", family], {}, seen=seen)
+                state.delegate(family, self.keys.create(family), bins=bins)
+                self._commit(state, ["targets", family, *state.bins(family)], {}, seen=seen)
 
     def install_root(self, draft: Metadata[Root]) -> None:
         """Trust and serve a root that its holders have signed; safe to repeat after a crash.
@@ -124,7 +134,7 @@ class Repository:
             if not self._can_sign(state, "targets"):
                 raise UsageError("only the key of targets lets another key sign: bring it")
             state.redelegate(family, self.keys.create_next(family))
-            self._commit(state, ["targets", family], {}, seen=seen)
+            self._commit(state, ["targets", family, *state.bins(family)], {}, seen=seen)
 
     @property
     def state(self) -> SignedState:
@@ -179,20 +189,24 @@ class Repository:
             state, seen = self._load()
             if expected not in (None, seen):
                 raise conflict(TIMESTAMP)
-            listed = state.family(family).targets
+            roles = []
             for name, blob in {**blobs, **moving}.items():
+                roles.append(state.role_of(family, name))
+                listed = state.targets[roles[-1]].signed.targets
                 target = TargetFile.from_data(name, blob, HASHES)
                 if name not in moving and listed.get(name, target) != target:
                     raise RefusedError(
                         f"{name} is published with other bytes: choose a new version"
                     )
                 listed[name] = target
-            self._commit(state, [family], {**blobs, **moving}, seen=seen)
+            changed = list(dict.fromkeys(roles)) or [family]
+            self._commit(state, changed, {**blobs, **moving}, seen=seen)
 
     def read(self, family: str, name: str, *, max_bytes: int) -> bytes | None:
         """The published bytes of ``name``, verified; None when the family does not list it."""
         with self._border():
-            target = self._load()[0].family(family).targets.get(name)
+            state = self._load()[0]
+            target = state.targets[state.role_of(family, name)].signed.targets.get(name)
             if target is None:
                 return None
             blob = self.store.get(f"targets/{stored_name(target)}", max_bytes=max_bytes).blob
@@ -237,7 +251,12 @@ class Repository:
             family: self._document(family, Targets, top.signed, meta.get(f"{family}.json"))
             for family in families
         }
-        state = SignedState(root, {"targets": top, **targets}, snapshot, timestamp)
+        bins = {
+            each: self._document(each, Targets, document.signed, meta.get(f"{each}.json"))
+            for document in targets.values()
+            for each in bins_of(document.signed)
+        }
+        state = SignedState(root, {"targets": top, **targets, **bins}, snapshot, timestamp)
         return state, stored.version
 
     def _salvaged(self, root: Metadata[Root]) -> SignedState:
@@ -250,11 +269,12 @@ class Repository:
             raise RepositoryError("nothing here is signed by the key of targets")
         state = first_state(root)
         state.targets["targets"] = top
-        for family in (top.signed.delegations.roles or {}) if top.signed.delegations else {}:
-            document = self._newest(family, top.signed)
-            if document is None:
-                raise RepositoryError(f"nothing here is signed by the key of {family}")
-            state.targets[family] = document
+        for family in state.families:
+            document = self._newest_of(family, top.signed)
+            bins = {
+                each: self._newest_of(each, document.signed) for each in bins_of(document.signed)
+            }
+            state.targets |= {family: document, **bins}
         for role, document in state.targets.items():
             blob = self._read(role, document.signed.version)
             state.snapshot.signed.meta[f"{role}.json"] = meta_of(document, blob)
@@ -269,6 +289,12 @@ class Repository:
             with suppress(RepositoryError):
                 return verified(blob, "timestamp", Timestamp, root).signed.version
         return 0
+
+    def _newest_of(self, role: str, delegator: Targets) -> Metadata[Targets]:
+        document = self._newest(role, delegator)
+        if document is None:
+            raise RepositoryError(f"nothing here is signed by the key of {role}")
+        return document
 
     def _newest(self, role: str, delegator: Root | Targets) -> Metadata[Targets] | None:
         """The highest version that ``delegator``'s key for ``role`` signed."""

@@ -17,6 +17,7 @@ from tuf.api.metadata import (
     MetaFile,
     Root,
     Snapshot,
+    SuccinctRoles,
     T,
     TargetFile,
     Targets,
@@ -37,6 +38,8 @@ LIFETIMES = {
     "timestamp": timedelta(days=1),
 }
 FAMILY_LIFETIME = timedelta(days=90)
+BIN = ".bin-"  # furniture.bin-0a is a bin of furniture; no family is named so
+MAX_BINS = 256
 
 
 @dataclass
@@ -44,13 +47,14 @@ class SignedState:
     """The documents of a registry that belong together."""
 
     root: Metadata[Root]
-    targets: dict[str, Metadata[Targets]]  # "targets" and each family
+    targets: dict[str, Metadata[Targets]]  # "targets", each family, and the bins of those with bins
     snapshot: Metadata[Snapshot]
     timestamp: Metadata[Timestamp]
 
     @property
     def families(self) -> tuple[str, ...]:
-        return tuple(sorted(self.targets.keys() - set(TOP_ROLES)))
+        top = self.targets["targets"].signed
+        return tuple(sorted(top.delegations.roles or ())) if top.delegations else ()
 
     def family(self, family: str) -> Targets:
         """Raises UsageError when nobody signs for ``family`` here."""
@@ -61,9 +65,30 @@ class SignedState:
             )
         return self.targets[family].signed
 
+    def bins(self, family: str) -> tuple[str, ...]:
+        return bins_of(self.family(family))
+
+    def role_of(self, family: str, name: str) -> str:
+        """The role that lists the target ``name``: the family, or one of its bins."""
+        delegations = self.family(family).delegations
+        if delegations and delegations.succinct_roles:
+            return delegations.succinct_roles.get_role_for_target(name)
+        return family
+
+    def listed(self, family: str) -> dict[str, TargetFile]:
+        """All targets of ``family``, by name; a copy."""
+        documents = [
+            self.family(family),
+            *(self.targets[each].signed for each in self.bins(family)),
+        ]
+        return {name: target for each in documents for name, target in each.targets.items()}
+
     def delegator(self, role: str) -> Root | Targets:
         """Who says which keys sign for ``role``."""
-        return self.root.signed if role in TOP_ROLES else self.targets["targets"].signed
+        if role in TOP_ROLES:
+            return self.root.signed
+        family = role.partition(BIN)[0]
+        return self.targets["targets" if family == role else family].signed
 
     def expires(self) -> dict[str, datetime]:
         return {
@@ -79,8 +104,12 @@ class SignedState:
             role for role, expires in self.expires().items() if expires - now < lifetime(role) / 2
         ]
 
-    def delegate(self, family: str, key: Key) -> None:
-        """Let ``key`` sign for targets named ``<family>/<kind>/<name>``, and for nothing else."""
+    def delegate(self, family: str, key: Key, *, bins: int = 1) -> None:
+        """Let ``key`` sign for targets named ``<family>/<kind>/<name>``, and for nothing else.
+
+        Args:
+            bins: how many documents list them, a power of two; 1 = the family's own (adr/0018).
+        """
         top = self.targets["targets"].signed
         roles = dict(top.delegations.roles or {}) if top.delegations else {}
         keys = dict(top.delegations.keys) if top.delegations else {}
@@ -89,14 +118,25 @@ class SignedState:
         )
         top.delegations = Delegations(keys, roles)
         top.add_key(key, family)
-        self.targets[family] = _unsigned(Targets())
+        document = Targets()
+        if bins > 1:
+            succinct = SuccinctRoles([], 1, bins.bit_length() - 1, family + BIN.removesuffix("-"))
+            document.delegations = Delegations({}, None, succinct)
+            document.add_key(key)
+        self.targets |= {each: _unsigned(Targets()) for each in bins_of(document)}
+        self.targets[family] = _unsigned(document)
 
     def redelegate(self, family: str, key: Key) -> None:
         """Let ``key`` sign for ``family`` from now on, and none of those that did."""
         top = self.targets["targets"].signed
+        document = self.targets[family].signed
         for old in keys_of(top, family):
             top.revoke_key(old.keyid, family)
+            if bins_of(document):
+                document.revoke_key(old.keyid)
         top.add_key(key, family)
+        if bins_of(document):
+            document.add_key(key)
 
 
 def first_root(keys: Mapping[str, Key]) -> Metadata[Root]:
@@ -111,6 +151,12 @@ def first_state(root: Metadata[Root]) -> SignedState:
     """An empty registry under ``root``, not yet signed."""
     targets = {"targets": _unsigned(Targets())}
     return SignedState(root, targets, _unsigned(Snapshot()), _unsigned(Timestamp()))
+
+
+def bins_of(document: Targets) -> tuple[str, ...]:
+    """Roles that list the targets in the place of this document; none when it lists them itself."""
+    succinct = document.delegations.succinct_roles if document.delegations else None
+    return tuple(succinct.get_roles()) if succinct else ()
 
 
 def lifetime(role: str) -> timedelta:

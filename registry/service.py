@@ -118,9 +118,12 @@ class SpaceStatus(BaseModel):
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "not JSON"},
+    408: {"model": Refusal, "description": "the body took too long"},
     409: {"model": Refusal, "description": "another space, or a pair that was never proven"},
     413: {"model": Refusal, "description": f"more than {MAX_BODY_BYTES} bytes"},
     422: {"model": Refusal, "description": "not a query: wrong dimension, NaN, zero, k"},
+    429: {"model": Refusal, "description": "too many requests of one client"},
 }
 
 

@@ -19,7 +19,7 @@ from compat.errors import NotFoundError, UntrustedError
 from edge.trusted import TrustedFiles
 from registry.local_release import StoreFetcher
 from registry.repository import MAX_METADATA_BYTES, TIMESTAMP
-from registry.roles import stored_name, verified
+from registry.roles import bins_of, stored_name, verified
 from registry.signed_files import stream
 from registry.storage.port import Store
 
@@ -84,23 +84,46 @@ def _served(store: Store, scratch: Path) -> Snapshot:
 
 
 def _difference(store: Store, served: Snapshot, snapshot: Snapshot, top: Targets) -> Switch:
-    is_top_new = served.meta.get("targets.json") != snapshot.meta["targets.json"]
     changed = {}
     for family in (top.delegations.roles or {}) if top.delegations else {}:
-        meta = snapshot.meta.get(f"{family}.json")
-        before = served.meta.get(f"{family}.json")
-        if meta is None:
-            raise RepositoryError(f"the snapshot does not list {family}")
-        if meta == before and not is_top_new:
-            continue
-        document = verified(_read(store, family, meta), family, Targets, top).signed
-        if document.version != meta.version or document.is_expired(datetime.now(UTC)):
-            raise RepositoryError(f"{family} is expired, or not of version {meta.version}")
-        if meta != before:
-            old = Metadata[Targets].from_bytes(_read(store, family, before)) if before else None
-            listed = old.signed.targets if old else {}
-            changed[family] = _kinds(store, family, listed, document.targets)
-    return Switch(top=is_top_new, families=changed)
+        document = _verified(store, family, top, snapshot)
+        bins = {each: _verified(store, each, document, snapshot) for each in bins_of(document)}
+        documents = {family: document, **bins}
+        signed = [each for role, each in documents.items() if _is_new(role, served, snapshot)]
+        if any(each.is_expired(datetime.now(UTC)) for each in signed):
+            raise RepositoryError(f"{family} is expired")
+        if signed:
+            listed = {
+                name: file for each in documents.values() for name, file in each.targets.items()
+            }
+            changed[family] = _kinds(store, family, _before(store, family, served), listed)
+    return Switch(top=_is_new("targets", served, snapshot), families=changed)
+
+
+def _is_new(role: str, served: Snapshot, snapshot: Snapshot) -> bool:
+    return served.meta.get(f"{role}.json") != snapshot.meta.get(f"{role}.json")
+
+
+def _verified(store: Store, role: str, delegator: Targets, snapshot: Snapshot) -> Targets:
+    meta = snapshot.meta.get(f"{role}.json")
+    if meta is None:
+        raise RepositoryError(f"the snapshot does not list {role}")
+    document = verified(_read(store, role, meta), role, Targets, delegator).signed
+    if document.version != meta.version:
+        raise RepositoryError(f"{role} is of version {document.version}, not {meta.version}")
+    return document
+
+
+def _before(store: Store, family: str, served: Snapshot) -> dict[str, TargetFile]:
+    """What is served of a family; it was verified when it became so."""
+    listed: dict[str, TargetFile] = {}
+    roles = [family]
+    for role in roles:
+        if meta := served.meta.get(f"{role}.json"):
+            document = Metadata[Targets].from_bytes(_read(store, role, meta)).signed
+            listed |= document.targets
+            roles += bins_of(document)
+    return listed
 
 
 def _kinds(

@@ -16,6 +16,7 @@ from compat.errors import KinspaceError, NotFoundError, RefusedError
 from compat.files import digest_of
 from edge.device import MAX_ARTIFACT_BYTES
 from registry.repository import MAX_METADATA_BYTES, TIMESTAMP
+from registry.roles import BIN
 from registry.storage.port import Store
 from registry.switch import HISTORY, POINTERS, Switch, read_switch
 from registry.tokens import EVERY_FAMILY, Token, TokenBook, Verb
@@ -94,7 +95,7 @@ class RegistryGuard:
         if role == "targets":
             _demand(token, EVERY_FAMILY, ("keys",))
         elif role not in ("snapshot", "root"):
-            _demand(token, role, ("publish", "promote", "keys"))
+            _demand(token, role.partition(BIN)[0], ("publish", "promote", "keys"))
 
     def _check_metadata(self, name: str, version: int, role: str, blob: bytes) -> None:
         if role == "root":

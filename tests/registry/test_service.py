@@ -295,7 +295,8 @@ def test_openapi_types_every_answer(folders):
         code: each["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
         for code, each in answers.items()
     }
-    assert named == {"200": "Results", "409": "Refusal", "413": "Refusal", "422": "Refusal"}
+    refusals = ("400", "408", "409", "413", "422", "429")
+    assert named == {"200": "Results", **dict.fromkeys(refusals, "Refusal")}
 
 
 def test_a_gallery_of_another_space_is_not_served(folders):

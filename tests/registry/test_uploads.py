@@ -1,8 +1,11 @@
 """Publishing over HTTP: the good way first, then who may not, and that nothing changed."""
 
 import json
+import socket
+import time
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ from compat.errors import ConflictError, OfflineError, RefusedError, UsageError
 from compat.files import digest_of
 from compat.manifest import Channel, blob_target, channel_target
 from edge.device import Device
+from registry import uploads
 from registry.keys import KeyFolder
 from registry.metrics import Metrics
 from registry.publish import publish
@@ -241,6 +245,30 @@ def test_a_put_needs_a_condition_and_a_token_no_clear_line(place, monkeypatch):
     open_store("https://registry.example/registry")
     open_store(place.url).put_new(name, b"x")
     assert json.loads(httpx.get(place.url, headers={"Authorization": f"Bearer {token}"}).text)
+
+
+def begun(place: Place, token: str) -> socket.socket:
+    """An upload that says ten bytes and sends one."""
+    address = urlsplit(place.url)
+    line = socket.create_connection((address.hostname, address.port), timeout=30)
+    name = f"targets/{FAMILY}/blobs/{digest_of(b'x')}.x"
+    head = f"PUT /registry/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+    head += f"If-None-Match: *\r\nAuthorization: Bearer {token}\r\n\r\nx"
+    line.sendall(head.encode())
+    return line
+
+
+def test_attack_uploads_that_never_end_hold_nobody_for_long(place, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_SECONDS", 6.0)
+    token = place.token("publish")
+    name = f"targets/{FAMILY}/blobs/{digest_of(b'y')}.y"
+    with begun(place, token) as first, begun(place, token) as second:
+        while (busy := put(place, token, name, b"y")).status_code == 201:
+            time.sleep(0.05)  # until both are being read
+        assert (busy.status_code, busy.headers["retry-after"]) == (429, "2")
+        place.publisher(token).sign_targets(FAMILY, blob(FAMILY), moving={})  # waits, goes on
+        for line in (first, second):
+            assert line.recv(99).startswith(b"HTTP/1.1 408")
 
 
 def test_nobody_answers():
