@@ -39,12 +39,15 @@ def served_badly(folder: Path, line: Line, seed: int) -> Iterator[Served]:
     root = folder.resolve()
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # one connection an update, as with any server of today
+
         def do_GET(self) -> None:
             path = (root / unquote(self.path.partition("?")[0]).lstrip("/")).resolve()
             blob = path.read_bytes() if path.is_relative_to(root) and path.is_file() else None
             with lock:
                 fate = _fate(rng.random(), line)
                 found.answers[fate if blob is not None else "not found"] += 1
+            self.close_connection = self.close_connection or fate != "served"
             if fate == "dropped":
                 return
             if blob is None:

@@ -248,6 +248,26 @@ MUTANTS = (
         "test_forged_metadata.py",
         "pointer_of_another",
     ),
+    _skipped(
+        "take a release whose requirements are not met",
+        "edge/rollout.py",
+        "if unmet(rollout.requires, facts):",
+        "test_rollouts.py",
+        "too_old",
+    ),
+    _skipped(
+        "take a paused release",
+        "edge/rollout.py",
+        "if rollout.paused and running != rollout.version:",
+        "test_rollouts.py",
+        "before_a_pause",
+    ),
+    Mutant(
+        "take a release whatever its percent",
+        (Edit("edge/rollout.py", "return where < rollout.percent", "return True"),),
+        "test_rollouts.py",
+        "percent_is_changed",
+    ),
 )
 
 

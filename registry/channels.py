@@ -103,13 +103,17 @@ def demote(
     version: str | None = None,
     reason: str = "",
     verb: Verb = "demote",
+    expected: str | None = None,
 ) -> Channel:
     """Take the newest rollout back, or the whole channel to ``version``.
 
     Devices that run the newer release go down because this newer pointer says so; an older pointer
     is refused as ever. Raises as `promote`, and as `demoted`.
+
+    Args:
+        expected: the `Repository.version` on which the caller decided; None = the present one.
     """
-    seen, before = repository.version, _channel(repository, family, channel)
+    seen, before = expected or repository.version, _channel(repository, family, channel)
     after = demoted(before, version)
     if version is not None:
         _released(repository, family, version)

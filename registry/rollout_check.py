@@ -7,6 +7,7 @@ make devices: list the keys, or let the app check who reports, before the check 
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from compat.attestation import MAX_ATTESTATION_BYTES
@@ -81,35 +82,44 @@ def check_rollout(
         ConflictError: another publisher was first. Remedy: repeat.
         OfflineError, UntrustedError: see `Repository`.
     """
+    seen = repository.version
     before = read_channel(repository, family, channel)
     if before is None or not before.rollouts:
         raise UsageError(f"nothing is being rolled out on {channel} of {family}")
     head = before.rollouts[0]
-    found: dict[str, Reported] = {}
-    refused = 0
-    for path in _files(reports):
-        try:
-            each = open_report(read_bounded(path, MAX_ATTESTATION_BYTES), path.name)
-        except (UntrustedError, UsageError):
-            refused += 1
-            continue
-        if trusted is not None and each.key_id not in trusted:
-            refused += 1
-            continue
-        if _met(each, before, head.version) is None:
-            continue  # of another family, channel or release: says nothing of this one
-        seen = found.get(each.key_id)
-        if seen is None or seen.report.at < each.report.at:
-            found[each.key_id] = each
-    mets = [met for each in found.values() if (met := _met(each, before, head.version))]
+    mets, refused = _counted(reports, before, head.version, trusted)
     failed = [met for met in mets if not met.works]
     failures = judge(head.halt, len(failed), len(mets))
     reasons = tuple(dict.fromkeys(met.reason for met in failed))[:3]
     after = before
     if failures.is_too_many:
         words = f"fails on {failures.failed} of {failures.devices} devices that report"
-        after = demote(repository, family, channel, reason=words, verb="halt")
+        after = demote(repository, family, channel, reason=words, verb="halt", expected=seen)
     return RolloutCheck(after, head.version, failures, reasons, refused, failures.is_too_many)
+
+
+def _counted(
+    reports: Path, channel: Channel, version: str, trusted: Collection[str] | None
+) -> tuple[list[Met], int]:
+    """What each device met of ``version``, by its newest report; and the files that do not count.
+
+    A report on another family, channel or release says nothing of this one, and is not refused.
+    """
+    newest_of: dict[str, tuple[datetime, Met]] = {}
+    refused = 0
+    for path in _files(reports):
+        try:
+            found = open_report(read_bounded(path, MAX_ATTESTATION_BYTES), path.name)
+        except (UntrustedError, UsageError):
+            refused += 1
+            continue
+        if trusted is not None and found.key_id not in trusted:
+            refused += 1
+            continue
+        met, at, seen = _met(found, channel, version), found.report.at, newest_of.get(found.key_id)
+        if met and (seen is None or seen[0] < at):
+            newest_of[found.key_id] = at, met
+    return [met for _, met in newest_of.values()], refused
 
 
 def _met(found: Reported, channel: Channel, version: str) -> Met | None:

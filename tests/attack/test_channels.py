@@ -12,7 +12,7 @@ from compat.errors import ConflictError, RefusedError, UntrustedError, UsageErro
 from compat.manifest import channel_target
 from compat.update_report import Met, UpdateReport
 from edge.envelope import open_report, public_half, sign_report
-from registry import channels
+from registry import channels, rollout_check
 from registry.cli import app
 from registry.history import read_history
 from registry.publish import publish
@@ -209,3 +209,21 @@ def test_attack_a_history_that_the_familys_key_rewrote(released):
         channels.promote(repository, "furniture", "1.1.0", percent=50)
     assert channels.read_channel(repository, "furniture", "stable") == pointer
     assert channel_target("furniture", "stable") == "furniture/channels/stable.json"
+
+
+def test_a_check_that_decided_on_what_has_moved_since_takes_nothing_back(released, monkeypatch):
+    """1.1.0 was settled and 1.2.0 begun while the reports on 1.1.0 were read."""
+    for i in range(20):
+        report(released, f"bad-{i}", works=False)
+    judged = rollout_check.judge
+
+    def meddled(*args):
+        channels.promote(released.repository, "furniture", "1.1.0")
+        return judged(*args)
+
+    monkeypatch.setattr(rollout_check, "judge", meddled)
+    folder = released.base / "reports"
+    with pytest.raises(ConflictError):
+        check_rollout(released.repository, "furniture", "stable", folder)
+    found = channels.read_channel(released.repository, "furniture", "stable")
+    assert (found.version, found.rollouts) == ("1.1.0", ())
