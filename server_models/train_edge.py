@@ -1,9 +1,10 @@
 """Recipe: a query model that lands in the gallery model's space, read top to bottom."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compat.preprocess import Floats
 from server_models.checkpoint import save_weights
@@ -17,6 +18,8 @@ from server_models.pixels import Decoded
 from server_models.query_net import begin, build
 from server_models.run_folder import RunFolder
 from server_models.train_cloud import TrainedCloud
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def train_edge(
@@ -39,9 +42,33 @@ def train_edge(
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
     begin(net, member, cloud.net)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    what = member.model_dump(mode="json")
+    return teach(
+        net, what, family, member, decoded, cloud,
+        anchors=anchors, data_digest=data_digest, folder=folder,
+    )  # fmt: skip
 
-    config = {"seed": family.seed, "dim": family.dim, **member.model_dump(mode="json")}
+
+def teach(
+    net: Net,
+    what: Mapping[str, object],
+    family: FamilyConfig,
+    member: MemberConfig,
+    decoded: Decoded,
+    cloud: TrainedCloud,
+    *,
+    anchors: Floats,
+    data_digest: str,
+    folder: RunFolder,
+) -> Net:
+    """`train_edge` for a network that is there: (N, 3, S, S) -> (N, D).
+
+    Args:
+        what: all that decides the network and its lessons; a run of another ``what`` begins anew.
+        member: its losses, aim, recipe and schedule are used, its backbone is not.
+    """
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = {"seed": family.seed, "dim": family.dim, **what}
     digest = folder.describe(config, data_digest=data_digest)
     lesson = Lesson.of(family, member, decoded, cloud, anchors)
     own_head = NormalisedHead(len(decoded.classes), family.dim)
