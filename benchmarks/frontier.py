@@ -86,15 +86,17 @@ def hand_made(dim: int) -> list[Entrant]:
 
 
 def searched(space: SearchSpace, trials: Sequence[Trial], dim: int) -> list[Entrant]:
-    """The candidate of the highest reward under each limit, fewest MACs last."""
-    found = []
+    """The candidate of the highest reward under each limit, once each, named by its limit."""
+    found: dict[int, Entrant] = {}
     for limit in (LIMITS[0], BETWEEN, LIMITS[1]):
         allowed = [each for each in trials if each.is_allowed and each.fitness.cost <= limit]
+        if not allowed:
+            continue
         best = max(allowed, key=lambda each: (each.fitness.reward, -each.number))
-        net = space.build(best.decisions)
         name = f"searched-{limit / 1e6:.1f}m".replace(".", "")
-        found.append(_of_architecture(name, SEARCHED, net, dim))
-    return found
+        entrant = _of_architecture(name, SEARCHED, space.build(best.decisions), dim)
+        found.setdefault(best.number, entrant)
+    return list(found.values())
 
 
 def _of_architecture(name: str, origin: str, net: Architecture, dim: int) -> Entrant:

@@ -62,7 +62,7 @@ def test_each_limit_gets_the_candidate_of_the_highest_reward() -> None:
     trials = [
         Trial(number, space.draw(rng), Fitness(reward, cost, excess))
         for number, (reward, cost, excess) in enumerate(
-            [(0.9, 2e6, 400_000), (0.5, 1.5e6, -1), (0.3, 1.1e6, -1), (0.1, 0.5e6, -1)]
+            [(0.9, 3e6, 570_000), (0.5, 2.2e6, -1), (0.3, 1.6e6, -1), (0.1, 1.1e6, -1)]
         )
     ]
     found = searched(space, trials, 16)
@@ -72,6 +72,7 @@ def test_each_limit_gets_the_candidate_of_the_highest_reward() -> None:
         {"backbone": space.build(trial.decisions).model_dump(mode="json")} for trial in trials[1:]
     ]
     assert len({each.name for each in found}) == 3
+    assert len(searched(space, trials[:2] + trials[3:], 16)) == 2  # one is best under two limits
 
 
 class Sleeper:

@@ -26,11 +26,14 @@ def test_a_budget_below_the_narrowest_is_refused() -> None:
 
 
 def test_the_published_costs() -> None:
-    """At full width and 224 px, without the classifier: 300, 56 and 146 M MACs in the papers."""
+    """At full width and 224 px: 300, 56 and 146 M MACs in the papers.
+
+    MobileNetV2 is without its last convolution, 320 x 1280 x 7 x 7 = 20 M.
+    """
     found = {name: count_macs(build(1.0, DIM), 224) / 1e6 for name, build in FAMILIES.items()}
-    assert found["mobilenet-v2"] == pytest.approx(300, rel=0.06)
-    assert found["mobilenet-v3-small"] == pytest.approx(56, rel=0.06)
-    assert found["shufflenet-v2"] == pytest.approx(146, rel=0.06)
+    assert found["mobilenet-v2"] == pytest.approx(300 - 20, rel=0.02)
+    assert found["mobilenet-v3-small"] == pytest.approx(56, rel=0.03)
+    assert found["shufflenet-v2"] == pytest.approx(146, rel=0.03)
 
 
 def test_a_shuffle_interleaves_what_passed_and_what_was_filtered() -> None:
