@@ -1,9 +1,10 @@
 """Recipe: a query model that lands in the gallery model's space, read top to bottom."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compat.preprocess import Floats
 from server_models.checkpoint import save_weights
@@ -18,6 +19,8 @@ from server_models.query_net import Net, begin, build
 from server_models.run_folder import RunFolder
 from server_models.small_update import begin_update, keep_ranges, still_statistics
 from server_models.terms import OWN_HEAD
+
+AnyNet = TypeVar("AnyNet", bound=nn.Module)
 
 
 def train_edge(
@@ -40,12 +43,36 @@ def train_edge(
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
     if member.update:
-        weights_before = begin_update(net, member.update)
+        begin_update(net, member.update)
     else:
         begin(net, member, gallery_model)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return teach(
+        net, decides(member), family, member, decoded, gallery_model,
+        anchors=anchors, data_digest=data_digest, folder=folder,
+    )  # fmt: skip
 
-    config = {"seed": family.seed, "dim": family.dim, **decides(member)}
+
+def teach(
+    net: AnyNet,
+    what: Mapping[str, object],
+    family: FamilyConfig,
+    member: MemberConfig,
+    decoded: Decoded,
+    gallery_model: GalleryModel,
+    *,
+    anchors: Floats,
+    data_digest: str,
+    folder: RunFolder,
+) -> AnyNet:
+    """`train_edge` for a network that is there: (N, 3, S, S) -> (N, D).
+
+    Args:
+        what: all that decides the network and its lessons; a run of another ``what`` begins anew.
+        member: its losses, aim, recipe and schedule are used, its backbone is not.
+    """
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights_before = {name: value.clone() for name, value in net.state_dict().items()}
+    config = {"seed": family.seed, "dim": family.dim, **what}
     digest = folder.describe(config, data_digest=data_digest)
     lesson = Lesson.of(family, member, decoded, gallery_model.head, anchors)
     previous = Previous.of(member, decoded, dim=family.dim) if member.previous else None
