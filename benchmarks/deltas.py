@@ -12,7 +12,6 @@ that the demo ships, embedding layer only at most 7% of the file, a gentle fine-
 25%. Training takes minutes; killed, it goes on from there.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -79,13 +78,14 @@ def main(
     demo: Annotated[Path, typer.Option(help="a finished demo")] = Path("runs/demo"),
     anew: Annotated[Path, typer.Option(help="another, trained anew")] = Path("runs/anew"),
     work: Annotated[Path | None, typer.Option(help="where updates are trained")] = None,
+    only: Annotated[str | None, typer.Option(help="one member; default all of the demo")] = None,
 ) -> None:
     """Print and write the table of bytes."""
     folder = work or cache_folder() / "runs" / "deltas"
     config = read_family(DEMO_TOML)
     rows: list[Row] = []
     cosines = []
-    for member in config.members:
+    for member in (each for each in config.members if only in (None, each.name)):
         weights = (demo / "models" / member.name / "weights.safetensors").resolve()
         old = CandidateFolder(demo / "artifacts" / member.name)
         updates = {
@@ -110,4 +110,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)

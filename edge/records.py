@@ -39,8 +39,9 @@ class UpdateOutcome(BaseModel):
     artifact: str  # runtime/precision
     check: GoldenCheck
     refused: tuple[str, ...] = ()  # artifacts that were tried first, and why they do not run here
-    fetched_bytes: int = 0  # for the artifact and its golden set; metadata comes on top
+    fetched_bytes: int = 0  # for the artifact
     fetched_as: str | None = None  # "whole", "here", or the deltas that led to it
+    golden_bytes: int = 0  # for its golden set; metadata comes on top
 
     @classmethod
     def of(
@@ -50,6 +51,7 @@ class UpdateOutcome(BaseModel):
         changed: bool,
         refused: tuple[str, ...] = (),
         fetched: Fetched | None = None,
+        golden: Fetched | None = None,
     ) -> Self:
         return cls(
             changed=changed,
@@ -60,6 +62,7 @@ class UpdateOutcome(BaseModel):
             refused=refused,
             fetched_bytes=fetched.n_bytes if fetched else 0,
             fetched_as=fetched.way if fetched else None,
+            golden_bytes=golden.n_bytes if golden else 0,
         )
 
 

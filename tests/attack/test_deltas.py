@@ -140,15 +140,15 @@ def test_attack_everything_is_substituted_at_the_same_length(small, nudged, want
 def test_attack_a_signed_delta_gives_another_file(small, nudged, wanted, after, running):
     """Of the same length, made from the right base: only the result's digest tells."""
     old = small.released["1.0.0"].members[0].artifacts[0]
-    other = small.released["1.1.0"].members[1].artifacts[0]
-    base, wrong = stored(small, old.digest).read_bytes(), stored(small, other.digest).read_bytes()
-    assert len(wrong) == wanted.size_bytes
+    base, right = (stored(small, each.digest).read_bytes() for each in (old, wanted))
+    wrong = right[:-1] + bytes([right[-1] ^ 1])
     packed = delta.pack_tensors(base, wrong, [delta.Segment(0, len(wrong), 1)])
+    assert len(packed) < wanted.size_bytes, "else nobody would choose it"
     sign(small, wanted, packed, base=old.digest)
     outcome = nudged.update()
     assert outcome.fetched_as == "whole"
     assert running(nudged) == after
-    assert other.digest not in {each.name for each in (nudged.home / "blobs").iterdir()}
+    assert digest_of(wrong) not in {each.name for each in (nudged.home / "blobs").iterdir()}
 
 
 def test_attack_a_signed_delta_bomb(small, nudged, wanted, after, running):
