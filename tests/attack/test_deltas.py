@@ -2,6 +2,7 @@
 
 import pytest
 import zstandard
+from typer.testing import CliRunner
 
 from compat import delta
 from compat.delta import DeltaHeader
@@ -9,6 +10,7 @@ from compat.delta_index import DeltaIndex, Offer, delta_index_target
 from compat.errors import OfflineError, UntrustedError
 from compat.files import digest_of
 from compat.manifest import Blob, blob_target
+from registry.cli import app
 from registry.deltas import publish_deltas
 
 
@@ -211,6 +213,19 @@ def test_deltas_are_made_once_and_completed_after_a_cut(small, nudged, cut_power
     before = {path: path.read_bytes() for path in small.files()}
     assert with_deltas(small) == index
     assert {path: path.read_bytes() for path in small.files()} == before
+
+
+def test_the_command_makes_and_shows_them(small, nudged, wanted):
+    given = ["deltas", str(small.folder), "--keys", str(small.base / "keys"), "--family"]
+    run = CliRunner().invoke
+    made = run(app, [*given, "furniture", "--version", "1.1.0", "--json"])
+    assert made.exit_code == 0, made.output
+    assert DeltaIndex.from_bytes(made.stdout.encode()) == with_deltas(small)
+    shown = run(app, [*given, "furniture", "--version", "1.1.0"])
+    assert f"phone onnxruntime/int8: {wanted.size_bytes} bytes" in shown.stdout
+    refused = run(app, [*given, "furniture", "--version", "9.9.9"])
+    assert refused.exit_code == 2
+    assert "holds no release 9.9.9" in refused.output
 
 
 def test_a_registry_that_goes_away_is_offline(small, nudged, running):
