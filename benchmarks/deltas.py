@@ -78,13 +78,14 @@ def main(
     demo: Annotated[Path, typer.Option(help="a finished demo")] = Path("runs/demo"),
     anew: Annotated[Path, typer.Option(help="another, trained anew")] = Path("runs/anew"),
     work: Annotated[Path | None, typer.Option(help="where updates are trained")] = None,
+    only: Annotated[str | None, typer.Option(help="one member; default all of the demo")] = None,
 ) -> None:
     """Print and write the table of bytes."""
     folder = work or cache_folder() / "runs" / "deltas"
     config = read_family(DEMO_TOML)
     rows: list[Row] = []
     cosines = []
-    for member in config.members:
+    for member in (each for each in config.members if only in (None, each.name)):
         weights = (demo / "models" / member.name / "weights.safetensors").resolve()
         old = CandidateFolder(demo / "artifacts" / member.name)
         updates = {

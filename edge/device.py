@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from compat.embedding import Embedder
 from compat.errors import AdmissionError, CorruptError, KinspaceError, UsageError
 from compat.files import read_bounded, write_atomic
-from compat.golden import GoldenSet, admit, run_golden
+from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
 from compat.preprocess import Preprocess
 from compat.update_report import MAX_REASON, Met
@@ -269,13 +269,12 @@ class Device:
         offered = {blob.digest for each in fitting for blob in (each.member.golden, each.artifact)}
         offered |= {pairs.digest} if pairs else set()
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
-        acquirer = Acquirer(
-            client, self._slots, manifest, held=self._held(state), max_bytes=MAX_ARTIFACT_BYTES
-        )
+        acquirer = Acquirer(client, self._slots, manifest, self._held(state))
         refused: list[str] = []
         for offer in fitting:
             try:
-                fetched = acquirer.acquire(offer.member.golden, offer.artifact)
+                golden = acquirer.acquire(offer.member.golden, MAX_GOLDEN_BYTES)
+                fetched = acquirer.acquire(offer.artifact, MAX_ARTIFACT_BYTES)
                 slot = self._admit(manifest, offer, config.budget)
             except AdmissionError as error:
                 refused.append(f"{offer.label}: {error}")
@@ -285,7 +284,9 @@ class Device:
             self._slots.switch(state)
             self._slots.prune(wanted=_kept(state))
             client.forget_parts()
-            return UpdateOutcome.of(slot, changed=True, refused=tuple(refused), fetched=fetched)
+            return UpdateOutcome.of(
+                slot, changed=True, refused=tuple(refused), fetched=fetched, golden=golden
+            )
         client.forget_parts()
         raise AdmissionError(
             f"release {version} does not work on this device: {'; '.join(refused)}"
@@ -326,10 +327,10 @@ class Device:
         )
 
     def _held(self, state: SlotState | None) -> dict[str, Blob]:
-        """Artifacts that are here, whole: what a delta may start from."""
+        """Files that are here, whole: what a delta may start from."""
         slots = (state.current, state.previous) if state else ()
-        artifacts = [slot.artifact for slot in slots if slot]
-        return {each.digest: each for each in artifacts if self._slots.holds(each)}
+        files = [file for slot in slots if slot for file in (slot.artifact, slot.golden)]
+        return {each.digest: each for each in files if self._slots.holds(each)}
 
     def _runs(
         self, slot: Slot, manifest: ReleaseManifest, offers: Sequence[Offer], budget: Budget

@@ -44,8 +44,9 @@ class UpdateOutcome(BaseModel):
     check: GoldenCheck
     latency_ms: float | None = None  # measured here; None: no budget asked for it
     refused: tuple[str, ...] = ()  # artifacts that were tried first, and why they do not run here
-    fetched_bytes: int = 0  # for the artifact and its golden set; metadata comes on top
+    fetched_bytes: int = 0  # for the artifact
     fetched_as: str | None = None  # "whole", "here", or the deltas that led to it
+    golden_bytes: int = 0  # for its golden set; metadata comes on top
 
     @classmethod
     def of(
@@ -55,6 +56,7 @@ class UpdateOutcome(BaseModel):
         changed: bool,
         refused: tuple[str, ...] = (),
         fetched: Fetched | None = None,
+        golden: Fetched | None = None,
     ) -> Self:
         return cls(
             changed=changed,
@@ -66,6 +68,7 @@ class UpdateOutcome(BaseModel):
             refused=refused,
             fetched_bytes=fetched.n_bytes if fetched else 0,
             fetched_as=fetched.way if fetched else None,
+            golden_bytes=golden.n_bytes if golden else 0,
         )
 
 

@@ -145,9 +145,10 @@ class Slots:
 
     def prune(self, *, wanted: frozenset[str]) -> None:
         """Remove every blob, and what a power cut left behind, that ``wanted`` does not name."""
+        left = self._state.parent.glob(f".{self._state.name}.*.part")
+        blobs = self._blobs.iterdir() if self._blobs.exists() else ()
         try:
-            for path in self._blobs.iterdir() if self._blobs.exists() else ():
-                if path.name not in wanted:
-                    path.unlink()
+            for path in (*left, *(each for each in blobs if each.name not in wanted)):
+                path.unlink()
         except OSError as error:
             raise UsageError(f"cannot tidy {self._blobs}: {error.strerror or error}") from error

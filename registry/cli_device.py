@@ -86,7 +86,10 @@ def update(home: Home, as_json: Json = False) -> None:
         f"{outcome.artifact}, golden cosine {outcome.check.cosine_min:.4f} or more{took}"
     )
     if outcome.fetched_as:
-        typer.echo(f"fetched {outcome.fetched_bytes / 1024:.0f} KiB: {outcome.fetched_as}")
+        kib, golden_kib = outcome.fetched_bytes / 1024, outcome.golden_bytes / 1024
+        typer.echo(
+            f"fetched {kib:.0f} KiB ({outcome.fetched_as}), {golden_kib:.0f} KiB of golden set"
+        )
 
 
 @device_app.command("status")

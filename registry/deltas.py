@@ -64,8 +64,8 @@ def releases_before(repository: Repository, manifest: ReleaseManifest) -> list[R
     return [ReleaseManifest.from_bytes(blob) for blob in read if blob]
 
 
-def pack_smallest(base: bytes, result: bytes, runtime: Runtime) -> tuple[str, bytes]:
-    """The shorter of both kinds of delta, and its method."""
+def pack_smallest(base: bytes, result: bytes, runtime: Runtime | None) -> tuple[str, bytes]:
+    """The shorter of both kinds of delta, and its method; ``runtime`` of a model file."""
     packed = {"tensors": pack_tensors(base, result, segments_of(base, result, runtime))}
     if find_spec("hdiffpatch"):
         packed["hdiff"] = pack_hdiff(base, result)
@@ -75,34 +75,32 @@ def pack_smallest(base: bytes, result: bytes, runtime: Runtime) -> tuple[str, by
 def _packed(
     repository: Repository, manifest: ReleaseManifest, before: Sequence[ReleaseManifest]
 ) -> Iterator[Packed]:
-    """Each artifact compressed, and from its own kind in each release before, where that pays."""
-    for member in manifest.members:
-        for artifact in member.artifacts:
-            blob = _read(repository, manifest.family, artifact)
-            if blob is None:
-                continue
-            whole = pack_whole(blob)
-            smallest = min(len(whole), len(blob))
-            if len(whole) < len(blob):
-                yield _offer("zstd", None, artifact, whole)
-            for base in _bases(before, member.name, artifact):
-                if old := _read(repository, manifest.family, base):
-                    method, packed = pack_smallest(old, blob, artifact.runtime)
-                    if len(packed) < smallest:
-                        yield _offer(method, base.digest, artifact, packed)
+    """Each file compressed, and from its own kind in each release before, where that pays."""
+    earlier = [_files(release) for release in before]
+    for kind, file in _files(manifest).items():
+        blob = _read(repository, manifest.family, file)
+        if blob is None:
+            continue
+        whole = pack_whole(blob)
+        smallest = min(len(whole), len(blob))
+        if len(whole) < len(blob):
+            yield _offer("zstd", None, file, whole)
+        bases = {files[kind].digest: files[kind] for files in earlier if kind in files}
+        for base in (each for digest, each in bases.items() if digest != file.digest):
+            if old := _read(repository, manifest.family, base):
+                runtime = file.runtime if isinstance(file, Artifact) else None
+                method, packed = pack_smallest(old, blob, runtime)
+                if len(packed) < smallest:
+                    yield _offer(method, base.digest, file, packed)
 
 
-def _bases(before: Sequence[ReleaseManifest], member: str, artifact: Artifact) -> list[Artifact]:
-    """What devices of earlier releases hold in the place of ``artifact``; others than itself."""
-    found = {
-        each.digest: each
-        for release in before
-        for one in release.members
-        if one.name == member
-        for each in one.artifacts
-        if each.label == artifact.label and each.digest != artifact.digest
-    }
-    return list(found.values())
+def _files(release: ReleaseManifest) -> dict[tuple[str, str], Blob]:
+    """What devices hold of a release, by member and kind: golden sets and artifacts."""
+    found: dict[tuple[str, str], Blob] = {}
+    for member in release.members:
+        found[member.name, "golden"] = member.golden
+        found |= {(member.name, each.label): each for each in member.artifacts}
+    return found
 
 
 def _carried(
@@ -124,8 +122,8 @@ def _carried(
     return kept[:MAX_CARRIED]
 
 
-def _offer(method: str, base: str | None, artifact: Artifact, packed: bytes) -> Packed:
-    result = Blob(digest=artifact.digest, size_bytes=artifact.size_bytes)
+def _offer(method: str, base: str | None, file: Blob, packed: bytes) -> Packed:
+    result = Blob(digest=file.digest, size_bytes=file.size_bytes)
     offer = Offer(
         digest=digest_of(packed),
         size_bytes=len(packed),

@@ -36,8 +36,10 @@ class Tensor:
         return self.start + self.count * self.width
 
 
-def tensors_of(blob: bytes, runtime: Runtime) -> list[Tensor]:
+def tensors_of(blob: bytes, runtime: Runtime | None) -> list[Tensor]:
     """Every tensor of `MIN_BYTES` or more that the file holds, in the order in which they lie."""
+    if runtime is None:
+        return []
     try:
         found = list(_in_onnx(blob) if runtime == "onnxruntime" else _in_tflite(blob))
     except (IndexError, struct.error, UnicodeDecodeError, ValueError):
@@ -49,7 +51,7 @@ def tensors_of(blob: bytes, runtime: Runtime) -> list[Tensor]:
     return [each for each, end in zip(large, ends, strict=False) if each.start >= end]
 
 
-def segments_of(base: bytes, result: bytes, runtime: Runtime) -> list[Segment]:
+def segments_of(base: bytes, result: bytes, runtime: Runtime | None) -> list[Segment]:
     """How ``result`` is told along ``base``: equal-named tensors of one size by one another.
 
     What lies between two tensors is told by what lies there in ``base`` when it is as long.

@@ -2,6 +2,7 @@
 
 import pytest
 import zstandard
+from typer.testing import CliRunner
 
 from compat import delta
 from compat.delta import DeltaHeader
@@ -9,6 +10,7 @@ from compat.delta_index import DeltaIndex, Offer, delta_index_target
 from compat.errors import OfflineError, UntrustedError
 from compat.files import digest_of
 from compat.manifest import Blob, blob_target
+from registry.cli import app
 from registry.deltas import publish_deltas
 
 
@@ -140,15 +142,15 @@ def test_attack_everything_is_substituted_at_the_same_length(small, nudged, want
 def test_attack_a_signed_delta_gives_another_file(small, nudged, wanted, after, running):
     """Of the same length, made from the right base: only the result's digest tells."""
     old = small.released["1.0.0"].members[0].artifacts[0]
-    other = small.released["1.1.0"].members[1].artifacts[0]
-    base, wrong = stored(small, old.digest).read_bytes(), stored(small, other.digest).read_bytes()
-    assert len(wrong) == wanted.size_bytes
+    base, right = (stored(small, each.digest).read_bytes() for each in (old, wanted))
+    wrong = right[:-1] + bytes([right[-1] ^ 1])
     packed = delta.pack_tensors(base, wrong, [delta.Segment(0, len(wrong), 1)])
+    assert len(packed) < wanted.size_bytes, "else nobody would choose it"
     sign(small, wanted, packed, base=old.digest)
     outcome = nudged.update()
     assert outcome.fetched_as == "whole"
     assert running(nudged) == after
-    assert other.digest not in {each.name for each in (nudged.home / "blobs").iterdir()}
+    assert digest_of(wrong) not in {each.name for each in (nudged.home / "blobs").iterdir()}
 
 
 def test_attack_a_signed_delta_bomb(small, nudged, wanted, after, running):
@@ -211,6 +213,19 @@ def test_deltas_are_made_once_and_completed_after_a_cut(small, nudged, cut_power
     before = {path: path.read_bytes() for path in small.files()}
     assert with_deltas(small) == index
     assert {path: path.read_bytes() for path in small.files()} == before
+
+
+def test_the_command_makes_and_shows_them(small, nudged, wanted):
+    given = ["deltas", str(small.folder), "--keys", str(small.base / "keys"), "--family"]
+    run = CliRunner().invoke
+    made = run(app, [*given, "furniture", "--version", "1.1.0", "--json"])
+    assert made.exit_code == 0, made.output
+    assert DeltaIndex.from_bytes(made.stdout.encode()) == with_deltas(small)
+    shown = run(app, [*given, "furniture", "--version", "1.1.0"])
+    assert f"phone onnxruntime/int8: {wanted.size_bytes} bytes" in shown.stdout
+    refused = run(app, [*given, "furniture", "--version", "9.9.9"])
+    assert refused.exit_code == 2
+    assert "holds no release 9.9.9" in refused.output
 
 
 def test_a_registry_that_goes_away_is_offline(small, nudged, running):

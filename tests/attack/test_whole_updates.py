@@ -138,6 +138,13 @@ def test_power_cut_at_every_write_of_an_update(small, nudged, running, power_cut
         assert running(survivor) == after
 
 
+def test_what_another_process_left_behind_is_removed(small, nudged):
+    left = nudged.home / ".current.json.1.part"
+    left.write_bytes(b"{")
+    nudged.update()
+    assert not left.exists()
+
+
 def test_a_power_cut_does_not_make_a_device_forget_what_it_saw(small, running):
     """Versions seen are what a rollback is noticed by: they are on the disk before we go on."""
     small.publish("1.0.0", seed=1)
