@@ -131,14 +131,15 @@ def upgrade_report(
 def _pair(
     model: Embedded, cloud: Embedded, cross: PerQuery, criterion: PerQuery | None, classes: Keys
 ) -> UpgradePair:
-    judged = criterion is not None
     return UpgradePair(
         query_release=model.release,
         query=model.name,
         gallery_release=cloud.release,
         cross=mean_interval(cross, classes),
-        criterion=mean_interval(criterion, classes) if judged else None,
-        above=paired_difference_interval(cross, criterion, classes) if judged else None,
+        criterion=None if criterion is None else mean_interval(criterion, classes),
+        above=(
+            None if criterion is None else paired_difference_interval(cross, criterion, classes)
+        ),
     )
 
 
