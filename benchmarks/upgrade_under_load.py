@@ -189,7 +189,7 @@ def main() -> None:
     runs = cache_folder() / "runs"
     made = prepare(runs / given.run, runs / given.out)
     scene = Scene(made.registry, made.gallery, made.family, made.data, made.searchers)
-    told = tell(scene, batch=16, pause_s=6)
+    told = tell(scene, batch=16, pause_s=20)
     faults = told.faults(scene.searchers)
     n_passes = len(told.watched.seen)
     notes = (

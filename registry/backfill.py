@@ -106,9 +106,9 @@ def backfill(
     with one_writer(folder):
         gallery = Gallery.open(folder, space.id)
         paths = _paths(gallery, dataset)
-        before = begin(gallery, model_digest)
-        rows, old, _ = before.items()
         now_rows, now, stamps = gallery.items()
+        is_done = all(each == model_digest for each in stamps)  # then there is nothing to undo
+        rows, old, _ = (gallery if is_done else begin(gallery, model_digest)).items()
         work = _Work(rows, old, now, np.array([each == model_digest for each in stamps]), order)
         if [row.id for row in now_rows] != [row.id for row in rows]:
             raise DataError(f"{folder} has other items than when this backfill began: roll it back")

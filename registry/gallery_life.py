@@ -29,6 +29,7 @@ from registry.gallery import (
 )
 
 _TAG = "before-"
+_DIGITS = 16  # of a model digest in a tag
 _KEEP_VERSIONS = timedelta(days=7)
 
 
@@ -45,13 +46,13 @@ class RolledBack:
 def begin(gallery: Gallery, model_digest: str) -> Gallery:
     """The version that a backfill to ``model_digest`` starts from; tagged, so that it is kept.
 
-    One that was begun before keeps its start. The caller holds `one_writer`.
+    One that is half done keeps its start. The caller holds `one_writer`.
     """
-    tag = _tag(model_digest)
-    with border(UsageError, f"cannot write the gallery {gallery.folder}"):
-        table = _table(gallery)
-        if tag not in table.tags.list():
-            table.tags.create(tag, gallery.status.version)
+    tag = _newest_tag(gallery)
+    if tag is None or _undone(tag) != model_digest[:_DIGITS]:
+        tag = f"{_TAG}{model_digest[:_DIGITS]}-{gallery.status.version}"
+        with border(UsageError, f"cannot write the gallery {gallery.folder}"):
+            _table(gallery).tags.create(tag, gallery.status.version)
     return _tagged(gallery, tag)
 
 
@@ -157,8 +158,9 @@ def _table(gallery: Gallery) -> Any:
     return lancedb.connect(gallery.folder).open_table(table_name(gallery.status.space_id))
 
 
-def _tag(model_digest: str) -> str:
-    return f"{_TAG}{model_digest[:16]}"
+def _undone(tag: str) -> str:
+    """First digits of the model digest whose backfill began at ``tag``."""
+    return tag.removeprefix(_TAG).partition("-")[0]
 
 
 def _tags(table: Any) -> dict[str, int]:

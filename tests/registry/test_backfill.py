@@ -127,6 +127,18 @@ def test_two_backfills_are_undone_one_after_the_other(folder, dataset, tmp_path)
     assert [roll_back(folder).content_digest for _ in range(2)] == states[::-1]
 
 
+def test_there_and_back_again_is_three_backfills(folder, dataset, tmp_path):
+    states = [content_digest(Gallery.open(folder))]
+    for blob in (NEW, model(0.9), NEW, NEW):  # the last one finds nothing to do
+        embedder = embedder_of(blob, tmp_path)
+        backfill(folder, dataset, embedder, space=SPACE, model_digest=digest_of(blob))
+        states.append(content_digest(Gallery.open(folder)))
+    assert states[3] == states[4] == states[1]
+    assert [roll_back(folder).content_digest for _ in range(3)] == states[2::-1]
+    with pytest.raises(UsageError, match="no backfill"):
+        roll_back(folder)
+
+
 def test_after_a_rollback_the_backfill_can_be_made_again(folder, dataset):
     refill(folder, dataset, stopped=stop_after(2))
     roll_back(folder)
