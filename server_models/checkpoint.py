@@ -19,6 +19,7 @@ from compat.errors import CorruptError
 from compat.files import read_bounded, write_atomic
 
 MAX_CHECKPOINT_BYTES = 2**32
+MAX_WORDS = 300  # of what torch says, which would name every tensor
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,5 @@ def load_weights(path: Path, module: nn.Module) -> None:
     try:
         module.load_state_dict(read_weights(path))
     except RuntimeError as error:
-        raise CorruptError(f"{path} does not hold the weights of this network: {error}") from error
+        said = str(error)[:MAX_WORDS]
+        raise CorruptError(f"{path} does not hold the weights of this network: {said}") from error
