@@ -2,6 +2,7 @@
 
     python -m benchmarks.starters kin-s --steps 5000
     python -m benchmarks.starters kin-m --steps 1600
+    python -m benchmarks.starters kin-w --trunk-of kin-s
 
 The pool is unlabelled and holds no test or validation class (`benchmarks.data.pool`). The teacher
 is EfficientNet-Lite0 at 128 px; its pooled features, reduced by PCA, are what the student regresses
@@ -10,6 +11,7 @@ to, with the relation term beside. Resumable; writes server_models/starter_weigh
 
 import argparse
 import csv
+import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from server_models.pixels import decode_all
 from server_models.run_folder import RunFolder
 
 TEACHER = Preprocess(size_px=128, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-STUDENT_PX = {"kin-s": 64, "kin-m": 96}
+STUDENT_PX = {"kin-s": 64, "kin-w": 56, "kin-m": 96}
 TARGET_DIM = 256
 SEED = 0
 
@@ -86,9 +88,14 @@ def targets_of(images: tuple[LabelledImage, ...], cache: Path) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("backbone", choices=sorted(STUDENT_PX))
-    parser.add_argument("--steps", type=int, required=True)
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--steps", type=int)
+    how.add_argument("--trunk-of", choices=sorted(STUDENT_PX), help="take that starter's trunk")
     parser.add_argument("--pool", type=Path, default=cache_folder() / "pool.csv")
     given = parser.parse_args()
+    if given.trunk_of:
+        ship_trunk(given.backbone, given.trunk_of)
+        return
 
     cache = cache_folder() / "starters"
     images = pool_images(given.pool)
@@ -122,6 +129,20 @@ def main() -> None:
     net.train()
     train(run, losses_at)
     ship(net, given.backbone, digest)
+
+
+def ship_trunk(backbone: str, source: str) -> None:
+    """The trunk of another starter, for a network that has the same one and features of its own."""
+    folder = importlib.resources.files("server_models") / "starter_weights"
+    blob = (folder / f"{source}.safetensors").read_bytes()
+    state = {k: v for k, v in safetensors.torch.load(blob).items() if k.startswith("trunk.")}
+    notes = {
+        "recipe": f"python -m benchmarks.starters {backbone} --trunk-of {source}",
+        "run": digest_of(blob),
+        "licence": "Apache-2.0; distilled from EfficientNet-Lite0 (Apache-2.0)",
+    }
+    out = Path("server_models/starter_weights") / f"{backbone}.safetensors"
+    write_atomic(out, safetensors.torch.save(state, notes))
 
 
 def ship(net: EdgeNet, backbone: str, digest: str) -> None:

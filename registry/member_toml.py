@@ -27,7 +27,7 @@ def _backbone(member: MemberConfig) -> str:
         return f'backbone = "{member.backbone}"\n'
     backbone = member.backbone.model_dump()
     layers = ",\n".join(f"  {_inline(layer)}" for layer in backbone.pop("layers"))
-    head = "\n".join(f"{key} = {value}" for key, value in backbone.items())
+    head = "\n".join(f"{key} = {_value(value)}" for key, value in backbone.items())
     return f"[members.backbone]\n{head}\nlayers = [\n{layers},\n]\n"
 
 

@@ -1,6 +1,6 @@
 """An edge network by its numbers, and the space of such networks that a search looks through."""
 
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +33,7 @@ class Architecture(_Value):
     stem: int = Field(default=8, ge=4)
     layers: tuple[Layer, ...] = Field(min_length=1)
     features: int = Field(default=512, ge=8)  # width of the feature vector
+    features_of: Literal["pool", "map"] = "pool"  # made after pooling: cheap; before: generalises
     size_px: int = Field(ge=16)
 
 

@@ -27,7 +27,7 @@ from server_models.architecture import Architecture, SearchSpace
 
 MAX_CONFIG_BYTES = 2**20
 LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
-EdgeBackbone = Literal["kin-s", "kin-m"]
+EdgeBackbone = Literal["kin-s", "kin-w", "kin-m"]
 Start = Literal["starter", "imagenet", "cloud", "nothing"]
 TermName = Literal[
     "regression",  # land where the gallery model lands

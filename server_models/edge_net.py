@@ -27,6 +27,19 @@ SPECS: dict[EdgeBackbone, Architecture] = {
         features=512,
         size_px=64,
     ),
+    # 2.4 M MACs: the same layers, its features made before pooling
+    "kin-w": Architecture(
+        stem=8,
+        layers=(
+            *_stage(3, 12, 2, 2),
+            *_stage(4, 20, 2, 2),
+            *_stage(3, 40, 2, 2),
+            *_stage(4, 56, 2, 1),
+        ),
+        features=384,
+        features_of="map",
+        size_px=56,
+    ),
     # 13 M MACs
     "kin-m": Architecture(
         stem=16,
@@ -84,12 +97,19 @@ class EdgeNet(nn.Module):
             into = layer.channels
         self.trunk = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.widen = nn.Sequential(nn.Linear(into, spec.features), nn.ReLU6())  # cheap once pooled
+        self.features_of = spec.features_of
+        on_map = spec.features_of == "map"
+        wide = _conv(into, spec.features, 1) if on_map else nn.Linear(into, spec.features)
+        self.widen = nn.Sequential(wide, nn.ReLU6())
         self.embed = nn.Linear(spec.features, dim)
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) -> (N, F) pooled."""
-        pooled: Tensor = self.widen(self.pool(self.trunk(x)).flatten(1))
+        seen: Tensor = self.trunk(x)
+        if self.features_of == "map":
+            mapped: Tensor = self.pool(self.widen(seen)).flatten(1)
+            return mapped
+        pooled: Tensor = self.widen(self.pool(seen).flatten(1))
         return pooled
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ def build(model: MemberConfig | CloudConfig, dim: int) -> Net:
     """(N, 3, S, S) -> (N, D), with random weights."""
     if isinstance(model.backbone, Architecture):
         return EdgeNet(model.backbone, dim)
-    if model.backbone == "kin-s" or model.backbone == "kin-m":
+    if model.backbone == "kin-s" or model.backbone == "kin-w" or model.backbone == "kin-m":
         return EdgeNet(SPECS[model.backbone], dim)
     frozen = model.frozen_blocks if isinstance(model, CloudConfig) else 0
     return LiteNet(model.backbone, dim, frozen_blocks=frozen)

@@ -12,11 +12,11 @@ import torch
 from compat.errors import ConfigError
 from server_models.edge_net import EdgeNet
 
-MAX_STARTER_BYTES = 3 * 2**20
+FRESH = ("embed.", "widen.")  # layers that a starter may leave to the family
 
 
 def load_starter(backbone: str, net: EdgeNet) -> None:
-    """Begin ``net`` with the starter weights of its backbone; its embedding layer stays as it is.
+    """Begin ``net`` with the starter weights of its backbone; its embedding layer stays fresh.
 
     Raises:
         ConfigError: none ships for this backbone. Remedy: ``start = "nothing"`` in the member.
@@ -29,5 +29,5 @@ def load_starter(backbone: str, net: EdgeNet) -> None:
     state = {name: value.to(torch.float32) if value.is_floating_point() else value
              for name, value in half.items()}  # fmt: skip
     missing, unexpected = net.load_state_dict(state, strict=False)
-    if unexpected or any(not name.startswith("embed.") for name in missing):
+    if unexpected or any(not name.startswith(FRESH) for name in missing):
         raise ConfigError(f"starter weights of {backbone} do not fit: {missing} {unexpected}")
