@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compat.dataset import read_dataset
-from compat.errors import CorruptError, UsageError
+from compat.errors import UntrustedError, UsageError
 from compat.evidence import EvidenceSet
 from compat.files import digest_of
 from compat.images import read_image
@@ -121,5 +121,5 @@ def test_attack_a_spoilt_file_of_the_registry_is_not_compared_with(
     files = [each for each in spoilt.rglob("*") if each.is_file()]
     [blob] = [each for each in files if digest_of(each.read_bytes()) == artifact.digest]
     blob.write_bytes(b"\0" * artifact.size_bytes)
-    with pytest.raises(CorruptError), open_previous(str(spoilt), config.family):
+    with pytest.raises(UntrustedError), open_previous(str(spoilt), config.family):
         pytest.fail("it was believed")
