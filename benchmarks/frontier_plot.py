@@ -57,7 +57,8 @@ def _point(axes: Axes, row: Row, cost: float) -> None:
         axes.annotate(
             str(row["network"]),
             (cost, value),
-            xytext=(4, 4),
+            xytext=(-4, 4),
             textcoords="offset points",
+            ha="right",  # the dearest stand at the right edge
             fontsize=6,
         )

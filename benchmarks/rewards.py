@@ -137,11 +137,16 @@ def agreement(
 
 def kendall(a: Floats, b: Floats) -> float:
     """Kendall's tau-b: resamples hold a network more than once, so there are ties."""
-    return float(stats.kendalltau(a, b).statistic)
+    return float(stats.kendalltau(a, b).statistic) if _rank(a, b) else 0.0
 
 
 def spearman(a: Floats, b: Floats) -> float:
-    return float(stats.spearmanr(a, b).statistic)
+    return float(stats.spearmanr(a, b).statistic) if _rank(a, b) else 0.0
+
+
+def _rank(a: Floats, b: Floats) -> bool:
+    """False where one says the same of every network: it predicts nothing, which is 0."""
+    return bool(np.ptp(a) > 0 and np.ptp(b) > 0)
 
 
 def reward_rows(measured: Sequence[Measured]) -> list[Row]:
@@ -200,7 +205,7 @@ def main() -> None:
         f"(wild to studio, {objects} objects), {min(truth):.3f} to {max(truth):.3f}; "
         "what the measures say comes from the validation objects, as in a search. The supernet was "
         f"trained for {search.config.schedule.steps} steps. Intervals resample networks.",
-        f"Made by `python -m benchmarks.rewards`, {platform.machine()}, one core. "
+        f"Made by `python -m benchmarks.rewards`, {platform.machine()}. "
         "[The networks](rewards_nets.md).",
     ]
     publish_table(

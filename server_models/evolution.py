@@ -63,6 +63,7 @@ def evolve(
         name: optuna.distributions.CategoricalDistribution(values)
         for name, values in choices.items()
     }
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else a line for each study: one a trial
     history = [_as_optuna(line, distributions) for line in _read(log)[:trials]]
     progress(len(history), trials)
     while (number := len(history)) < trials:

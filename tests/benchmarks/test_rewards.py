@@ -62,6 +62,13 @@ def test_agreement_of_equal_opposite_and_random_orders(rank: object) -> None:
     assert low < 0 < high
 
 
+@pytest.mark.parametrize("rank", [kendall, spearman])
+def test_a_measure_that_says_the_same_of_all_predicts_nothing(rank: object) -> None:
+    assert callable(rank)
+    truth = np.arange(12.0)
+    assert agreement(np.ones(12), truth, rank) == (0, 0, 0)
+
+
 def test_kendall_counts_pairs() -> None:
     """One of the six pairs is in the wrong order: (5 - 1) / 6."""
     assert kendall(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 4, 3])) == pytest.approx(4 / 6)
