@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
+from unittest.mock import patch
 
 import typer
 from rich.progress import track
@@ -136,15 +137,12 @@ class Skewed(datetime.datetime):
 @contextmanager
 def wrong_clocks() -> Iterator[None]:
     """TUF and the device ask `Skewed`; everybody else has the right time."""
-    before = trusted_metadata_set.datetime, edge.device.datetime
-    trusted_metadata_set.datetime = SimpleNamespace(
-        datetime=Skewed, timezone=datetime.timezone, timedelta=datetime.timedelta
-    )
-    edge.device.datetime = Skewed  # type: ignore[misc]
-    try:
+    of_tuf = SimpleNamespace(datetime=Skewed, timezone=datetime.timezone)
+    with (
+        patch.object(trusted_metadata_set, "datetime", of_tuf),
+        patch.object(edge.device, "datetime", Skewed),
+    ):
         yield
-    finally:
-        trusted_metadata_set.datetime, edge.device.datetime = before  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
