@@ -137,11 +137,9 @@ class Skewed(datetime.datetime):
 @contextmanager
 def wrong_clocks() -> Iterator[None]:
     """TUF and the device ask `Skewed`; everybody else has the right time."""
-    skewed = SimpleNamespace(
-        datetime=Skewed, timezone=datetime.timezone, timedelta=datetime.timedelta
-    )
+    of_tuf = SimpleNamespace(datetime=Skewed, timezone=datetime.timezone)
     with (
-        patch.object(trusted_metadata_set, "datetime", skewed),
+        patch.object(trusted_metadata_set, "datetime", of_tuf),
         patch.object(edge.device, "datetime", Skewed),
     ):
         yield

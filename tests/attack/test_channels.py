@@ -211,7 +211,7 @@ def test_attack_a_history_that_the_familys_key_rewrote(released):
     assert channel_target("furniture", "stable") == "furniture/channels/stable.json"
 
 
-def test_a_check_that_decided_on_what_has_moved_since_takes_nothing_back(released, monkeypatch):
+def test_a_check_of_what_has_moved_since_takes_nothing_back(released, candidate, monkeypatch):
     """1.1.0 was settled and 1.2.0 begun while the reports on 1.1.0 were read."""
     for i in range(20):
         report(released, f"bad-{i}", works=False)
@@ -219,6 +219,7 @@ def test_a_check_that_decided_on_what_has_moved_since_takes_nothing_back(release
 
     def meddled(*args):
         channels.promote(released.repository, "furniture", "1.1.0")
+        publish(released.repository, candidate("1.2.0", seed=3), percent=5)
         return judged(*args)
 
     monkeypatch.setattr(rollout_check, "judge", meddled)
@@ -226,4 +227,4 @@ def test_a_check_that_decided_on_what_has_moved_since_takes_nothing_back(release
     with pytest.raises(ConflictError):
         check_rollout(released.repository, "furniture", "stable", folder)
     found = channels.read_channel(released.repository, "furniture", "stable")
-    assert (found.version, found.rollouts) == ("1.1.0", ())
+    assert (found.version, found.rollouts[0].version) == ("1.1.0", "1.2.0")
