@@ -21,6 +21,7 @@ from compat.errors import AdmissionError, CorruptError, KinspaceError, UsageErro
 from compat.files import read_bounded, write_atomic
 from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
+from compat.matrix import CompatibilityMatrix
 from compat.preprocess import Preprocess
 from edge.budget import Budget
 from edge.choice import Offer, choose, installed_runtimes
@@ -211,16 +212,15 @@ class Device:
             manifest, config.member, self._seen(config), budget=config.budget, matrix=matrix
         )
         state = self._state_or_none()
-        pairs = self._slots.put(matrix.to_bytes()) if matrix else None
         if state and self._runs(state.current, manifest, offers, config.budget):
-            if state.current.matrix != pairs:
-                state = state.with_matrix(pairs)
+            if self._slots.matrix(state.current) != matrix:
+                state = state.with_matrix(self._keep(matrix))
                 self._slots.switch(state)
                 self._slots.prune(wanted=_kept(state))
             return UpdateOutcome.of(state.current, changed=False)
         offered = {blob.digest for each in offers for blob in (each.member.golden, each.artifact)}
-        offered |= {pairs.digest} if pairs else set()
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
+        pairs = self._keep(matrix)
         refused: list[str] = []
         for offer in offers:
             try:
@@ -275,6 +275,9 @@ class Device:
             budget=budget,
             latency_ms=latency_ms,
         )
+
+    def _keep(self, matrix: CompatibilityMatrix | None) -> Blob | None:
+        return self._slots.put(matrix.to_bytes()) if matrix else None
 
     def _fetch(self, client: RegistryClient, family: str, blob: Blob, max_bytes: int) -> None:
         if not self._slots.holds(blob):
