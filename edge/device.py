@@ -23,6 +23,7 @@ from compat.errors import AdmissionError, CorruptError, KinspaceError, UsageErro
 from compat.files import read_bounded, write_atomic
 from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
 from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
+from compat.matrix import CompatibilityMatrix
 from compat.preprocess import Preprocess
 from compat.update_report import MAX_REASON, Met
 from edge.acquire import Acquirer
@@ -259,16 +260,15 @@ class Device:
         fitting = choose(
             manifest, config.member, self._seen(config), budget=config.budget, matrix=matrix
         )
-        pairs = self._slots.put(matrix.to_bytes()) if matrix else None
         if state and self._runs(state.current, manifest, fitting, config.budget):
-            if state.current.matrix != pairs:
-                state = state.with_matrix(pairs)
+            if self._slots.matrix(state.current) != matrix:
+                state = state.with_matrix(self._keep(matrix))
                 self._slots.switch(state)
                 self._slots.prune(wanted=_kept(state))
             return UpdateOutcome.of(state.current, changed=False)
         offered = {blob.digest for each in fitting for blob in (each.member.golden, each.artifact)}
-        offered |= {pairs.digest} if pairs else set()
         self._slots.prune(wanted=_kept(state) | offered)  # before, so that the disk has room
+        pairs = self._keep(matrix)
         acquirer = Acquirer(client, self._slots, manifest, self._held(state))
         refused: list[str] = []
         for offer in fitting:
@@ -331,6 +331,9 @@ class Device:
         slots = (state.current, state.previous) if state else ()
         files = [file for slot in slots if slot for file in (slot.artifact, slot.golden)]
         return {each.digest: each for each in files if self._slots.holds(each)}
+
+    def _keep(self, matrix: CompatibilityMatrix | None) -> Blob | None:
+        return self._slots.put(matrix.to_bytes()) if matrix else None
 
     def _runs(
         self, slot: Slot, manifest: ReleaseManifest, offers: Sequence[Offer], budget: Budget

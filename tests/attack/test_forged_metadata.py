@@ -16,7 +16,9 @@ from compat.manifest import (
     channel_target,
     manifest_target,
 )
+from compat.matrix import matrix_target
 from registry.keys import KeyFolder
+from registry.matrix import stored_matrix
 from registry.publish import publish
 from registry.repository import Repository
 from registry.roles import meta_of
@@ -194,10 +196,17 @@ def test_a_signed_manifest_names_a_file_that_is_no_digest(small, device, running
 def sign_next_release(small, tree: dict, blobs: dict[str, bytes] | None = None):
     """Sign ``tree`` as the manifest of 1.2.0 and point stable there, past every gate of ours."""
     pointer = Channel(family="furniture", channel="stable", version="1.2.0")
+    matrix = stored_matrix(small.repository, "furniture")
+    for name in blobs or {}:  # admitted, so that the device tries it
+        named = {"artifact_digest": name.rpartition("/")[2]}
+        matrix = matrix.with_entries([matrix.entries[1].model_copy(update=named)])
     small.repository.sign_targets(
         "furniture",
         {manifest_target("furniture", "1.2.0"): canonical_json(tree), **(blobs or {})},
-        moving={channel_target("furniture", "stable"): pointer.to_bytes()},
+        moving={
+            channel_target("furniture", "stable"): pointer.to_bytes(),
+            matrix_target("furniture"): matrix.to_bytes(),
+        },
     )
 
 

@@ -49,7 +49,8 @@ def on_the_way(small, device):
     files = [metadata / name for name in names]
     files += [next(targets.glob(f"blobs/{each.digest}.*")) for each in (slot.artifact, slot.golden)]
     files += targets.glob("releases/*.1.1.0.json")
-    files += [path for path in targets.glob("channels/*") if b'"1.1.0"' in path.read_bytes()]
+    moving = (*targets.glob("channels/*"), *targets.glob("matrix/*"))
+    files += [path for path in moving if b'"1.1.0"' in path.read_bytes()]
     return {path.relative_to(small.folder) for path in files}
 
 
