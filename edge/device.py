@@ -160,7 +160,7 @@ class Device:
             config=self.config(),
             current=state.current if state else None,
             previous=state.previous if state else None,
-            last_update=self._last(),
+            last_update=self._read_last(),
         )
 
     def config(self) -> DeviceConfig:
@@ -266,10 +266,13 @@ class Device:
 
     def _last(self) -> LastUpdate | None:
         """How the last update ended; a record that the disk spoilt counts as none."""
-        path = self.home / "last.json"
         with contextlib.suppress(CorruptError):
-            return read_record(path, LastUpdate) if path.exists() else None
+            return self._read_last()
         return None
+
+    def _read_last(self) -> LastUpdate | None:
+        path = self.home / "last.json"
+        return read_record(path, LastUpdate) if path.exists() else None
 
     def _note(self, error: KinspaceError | None) -> None:
         at = datetime.now(UTC)
