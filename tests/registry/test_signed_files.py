@@ -10,6 +10,7 @@ from registry.metrics import Metrics
 from registry.registry_app import create_registry_app
 from registry.signed_files import CHUNK_BYTES
 from registry.storage.files import FileStore
+from registry.storage.http import HttpStore
 from registry.storage.memory import MemoryStore
 
 BLOB = bytes(range(256)) * 40_000  # 10 MB: more than two pieces
@@ -158,6 +159,15 @@ def test_health_readiness_and_what_is_counted(url, store):
     assert 'kinspace_request_seconds_bucket{le="+Inf",route="/registry/{name:path}"}' in "\n".join(
         lines
     )
+
+
+def test_a_publisher_that_asks_too_often_is_told_to_wait_and_does():
+    with serving(create_registry_app(MemoryStore(), Metrics(), per_second=1)) as address:
+        store = HttpStore(f"{address}/registry")
+        assert [store.stat("metadata/timestamp.json") for _ in range(12)] == [None] * 12
+        lines = httpx.get(f"{address}/metrics").text.splitlines()
+        limited = 'kinspace_requests_total{method="HEAD",route="unmatched",status="429"}'
+        assert [line for line in lines if line.startswith(limited)]
 
 
 def test_an_empty_store_is_not_ready():
