@@ -28,7 +28,7 @@ from registry.storage.port import (
 )
 
 TOKEN_ENV = "KINSPACE_TOKEN"
-TRIES = 5  # of an upload that is told to wait
+TRIES = 5  # of a request that is told to wait
 MAX_WAIT_S = 10.0
 CHUNK_BYTES = 2**18
 MAX_LIST_BYTES = 2**26
@@ -104,13 +104,8 @@ class HttpStore:
         raise UsageError(f"{self._url} sweeps nothing: go to the store that it serves")
 
     def _put(self, name: str, blob: bytes, condition: dict[str, str]) -> str:
-        for _ in range(TRIES):
-            with self._at("PUT", name, content=blob, headers=condition) as answer:
-                if answer.status_code != 429:
-                    return answer.headers["ETag"]
-                wait = answer.headers.get("Retry-After", "1")
-            time.sleep(min(float(wait) if wait.isdecimal() else 1.0, MAX_WAIT_S))
-        raise OfflineError(f"{self._url} is busy with others: try later")
+        with self._at("PUT", name, content=blob, headers=condition) as answer:
+            return answer.headers["ETag"]
 
     def _at(self, method: str, name: str, **asked: Any) -> AbstractContextManager[httpx.Response]:
         check_name(name)
@@ -118,14 +113,22 @@ class HttpStore:
 
     @contextmanager
     def _asked(self, method: str, url: str, name: str, **asked: Any) -> Iterator[httpx.Response]:
-        """An answer of 200 to 206, 416 or 429; every other one is an error of ours."""
+        """An answer of 200 to 206 or 416; every other one is an error of ours, 429 after a wait."""
         try:
-            with self._client.stream(method, url, **asked) as answer:
-                if not (answer.is_success or answer.status_code in (416, 429)):
-                    raise _refused(answer.status_code, name, f"{self._url}: {_words(answer)}")
-                yield answer
+            for _ in range(TRIES):
+                with self._client.stream(method, url, **asked) as answer:
+                    if answer.status_code != 429:
+                        if not answer.is_success and answer.status_code != 416:
+                            raise _refused(
+                                answer.status_code, name, f"{self._url}: {_words(answer)}"
+                            )
+                        yield answer
+                        return
+                    wait = answer.headers.get("Retry-After", "1")
+                time.sleep(min(float(wait) if wait.isdecimal() else 1.0, MAX_WAIT_S))
         except httpx.HTTPError as error:
             raise OfflineError(f"no answer from {self._url}: {error}") from error
+        raise OfflineError(f"{self._url} is busy with others: try later")
 
 
 def check_url(url: str, token: str | None) -> None:

@@ -1,5 +1,7 @@
 """A registry's files over real HTTP: whole, in parts, from a cache, or not at all."""
 
+from types import SimpleNamespace
+
 import httpx
 import pytest
 from serving import serving
@@ -7,9 +9,12 @@ from serving import serving
 from compat.errors import OfflineError
 from compat.files import digest_of
 from registry.metrics import Metrics
+from registry.rate_limit import RateLimit
 from registry.registry_app import create_registry_app
 from registry.signed_files import CHUNK_BYTES
+from registry.storage import http
 from registry.storage.files import FileStore
+from registry.storage.http import HttpStore
 from registry.storage.memory import MemoryStore
 
 BLOB = bytes(range(256)) * 40_000  # 10 MB: more than two pieces
@@ -158,6 +163,17 @@ def test_health_readiness_and_what_is_counted(url, store):
     assert 'kinspace_request_seconds_bucket{le="+Inf",route="/registry/{name:path}"}' in "\n".join(
         lines
     )
+
+
+def test_a_publisher_that_asks_too_often_is_told_to_wait_and_does(monkeypatch):
+    waits = []
+    app = create_registry_app(MemoryStore(), Metrics())
+    limited = RateLimit(app, per_second=1, now=lambda: float(sum(waits)))
+    monkeypatch.setattr(http, "time", SimpleNamespace(sleep=waits.append))
+    with serving(limited) as address:
+        store = HttpStore(f"{address}/registry")
+        assert [store.stat("metadata/timestamp.json") for _ in range(12)] == [None] * 12
+    assert waits == [1, 1]  # ten at once, then one a second
 
 
 def test_an_empty_store_is_not_ready():
