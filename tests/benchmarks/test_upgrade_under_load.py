@@ -1,21 +1,52 @@
-"""The upgrade under load, on tiles: the same processes, the same signals, seconds."""
+"""The upgrade under load, on tiles: a server, searchers and one backfill that is killed."""
 
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from tiles import SPACE, candidate, embedder_of, model, tiles_in
 
-from benchmarks.under_load import Observation, Searcher, Watched
-from benchmarks.upgrade_under_load import Scene, Told, plot, rows_of, tell
+from benchmarks.under_load import Observation, Searcher, Watched, watch
+from benchmarks.upgrade_under_load import Scene, Told, plot, rows_of
+from compat.dataset import read_dataset
 from compat.files import digest_of
 from compat.matrix import CompatibilityMatrix
+from registry.backfill import backfill
+from registry.gallery import Gallery
 from registry.gallery_build import build_from_dataset, embed_images
+from registry.gallery_life import content_digest, roll_back
 from registry.keys import KeyFolder
+from registry.live_gallery import REFRESH_S
+from registry.local_release import LocalRelease
 from registry.publish import publish
 from registry.repository import Repository
+from registry.service import create_app
+from registry.storage.files import FileStore
 
 OLD, NEW = model(0.0), model(0.4)
 BOTH, ONLY_OLD = model(0.2), model(0.02)
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = {support}
+from tiles import SPACE, embedder_of, model
+from compat.dataset import read_dataset
+from compat.files import digest_of
+from registry.backfill import backfill
+root = Path(sys.argv[1])
+backfill(root / "g", read_dataset(root / "data"), embedder_of(model(0.4), root), space=SPACE,
+         model_digest=digest_of(model(0.4)), batch_rows=8,
+         progress=lambda step: os.kill(os.getpid(), 9) if step.done >= 12 else None)
+"""
 
 
 @pytest.fixture
@@ -51,13 +82,58 @@ def scene(tmp_path) -> Scene:
     return Scene(tmp_path / "registry", tmp_path / "g", SPACE.family, data, searchers)
 
 
-def test_no_request_fails_and_no_answer_mixes(scene, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    told = tell(scene, batch=4, pause_s=1.5)
+@contextmanager
+def served(scene, matrix, release) -> Iterator[str]:
+    app = create_app(FileStore(scene.registry), scene.gallery, release, matrix=matrix)
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running.should_exit = True
+    thread.join()
+
+
+def seen_again(watched, scene) -> None:
+    """Wait until each searcher began and ended a pass on the gallery as it is now."""
+    time.sleep(2 * REFRESH_S)
+    for searcher in scene.searchers:
+        before = len(watched.of(searcher.name))
+        while len(watched.of(searcher.name)) < before + 2:
+            time.sleep(0.05)
+
+
+def test_no_request_fails_and_no_answer_mixes(scene, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    release = LocalRelease(FileStore(scene.registry), scene.family, tmp_path / "scratch")
+    matrix, dataset = release.matrix, read_dataset(tmp_path / "data")
+    wanted = {"space": SPACE, "model_digest": digest_of(NEW), "batch_rows": 8}
+    before = content_digest(Gallery.open(scene.gallery))
+    with (
+        served(scene, matrix, release.manifest) as url,
+        watch(url, SPACE.id, scene.searchers) as watched,
+    ):
+        seen_again(watched, scene)
+        watched.note("backfill")
+        script = KILLED.format(support=[str(ROOT / "tests" / "support")])
+        killed = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL
+        seen_again(watched, scene)
+        watched.note("resumed")
+        backfill(scene.gallery, dataset, embedder_of(NEW, tmp_path), **wanted)
+        seen_again(watched, scene)
+        watched.note("rollback")
+        roll_back(scene.gallery)
+        seen_again(watched, scene)
+    told = Told(watched, matrix, before, content_digest(Gallery.open(scene.gallery)))
     assert told.faults(scene.searchers) == []
     both, only_old = (told.watched.of(each.name) for each in scene.searchers)
     assert {each.status for each in both} == {200}
-    assert {each.generations for each in both} >= {frozenset({"1.0.0"}), frozenset({"1.1.0"})}
+    assert {"1.0.0", "1.1.0"} == set().union(*(each.generations for each in both))
     assert {each.left_out for each in both} == {0}
     assert {each.status for each in only_old} == {200, 409}  # refused when no old row was left
     assert max(each.left_out for each in only_old) > 0
