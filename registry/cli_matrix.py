@@ -40,7 +40,7 @@ def show(
 
 
 def _print(matrix: CompatibilityMatrix) -> None:
-    """One block a gallery, the oldest first; percent of mAP."""
+    """One block a gallery, the oldest first: M(q, g), and what it has to exceed."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -55,9 +55,9 @@ def _print(matrix: CompatibilityMatrix) -> None:
             title_justify="left",
             box=box.SIMPLE_HEAD,
         )
-        for column in ("query member", "runs on", "artifact"):
+        for column in ("member", "runs on", "artifact"):
             table.add_column(column, no_wrap=True)
-        for column in ("M(q, g) mAP", "has to exceed", "score"):
+        for column in ("mAP", "must exceed", "score"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("verdict", no_wrap=True)
         for entry in entries:
