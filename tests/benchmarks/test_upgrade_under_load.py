@@ -15,7 +15,7 @@ import uvicorn
 from tiles import SPACE, candidate, embedder_of, model, tiles_in
 
 from benchmarks.under_load import Observation, Searcher, Watched, watch
-from benchmarks.upgrade_under_load import Scene, Told, plot, rows_of
+from benchmarks.upgrade_under_load import Told, plot, rows_of
 from compat.dataset import read_dataset
 from compat.files import digest_of
 from compat.matrix import CompatibilityMatrix
@@ -50,8 +50,8 @@ backfill(root / "g", read_dataset(root / "data"), embedder_of(model(0.4), root),
 
 
 @pytest.fixture
-def scene(tmp_path) -> Scene:
-    """1.0.0 admits two members to its gallery, 1.1.0 only one of them."""
+def searchers(tmp_path) -> tuple[Searcher, ...]:
+    """1.0.0 admits two members to its gallery g/, 1.1.0 only one of them."""
     dataset = tiles_in(tmp_path / "data")
     repository = Repository(tmp_path / "registry", KeyFolder(tmp_path / "keys"))
     repository.create()
@@ -69,7 +69,7 @@ def scene(tmp_path) -> Scene:
         space=SPACE, model_digest=digest_of(OLD),
     )  # fmt: skip
     queries = dataset.of("test", "query")
-    searchers = tuple(
+    return tuple(
         Searcher(
             name,
             digest_of(blob),
@@ -78,13 +78,11 @@ def scene(tmp_path) -> Scene:
         )
         for name, blob in (("both", BOTH), ("only-old", ONLY_OLD))
     )
-    data = tmp_path / "data" / "manifest.csv"
-    return Scene(tmp_path / "registry", tmp_path / "g", SPACE.family, data, searchers)
 
 
 @contextmanager
-def served(scene, matrix, release) -> Iterator[str]:
-    app = create_app(FileStore(scene.registry), scene.gallery, release, matrix=matrix)
+def served(root, matrix, release) -> Iterator[str]:
+    app = create_app(FileStore(root / "registry"), root / "g", release, matrix=matrix)
     listening = socket.create_server(("127.0.0.1", 0))
     running = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -96,42 +94,42 @@ def served(scene, matrix, release) -> Iterator[str]:
     thread.join()
 
 
-def seen_again(watched, scene) -> None:
+def seen_again(watched, searchers) -> None:
     """Wait until each searcher began and ended a pass on the gallery as it is now."""
     time.sleep(2 * REFRESH_S)
-    for searcher in scene.searchers:
+    for searcher in searchers:
         before = len(watched.of(searcher.name))
         while len(watched.of(searcher.name)) < before + 2:
             time.sleep(0.05)
 
 
-def test_no_request_fails_and_no_answer_mixes(scene, tmp_path):
+def test_no_request_fails_and_no_answer_mixes(searchers, tmp_path):
     (tmp_path / "scratch").mkdir()
-    release = LocalRelease(FileStore(scene.registry), scene.family, tmp_path / "scratch")
+    release = LocalRelease(FileStore(tmp_path / "registry"), "tiles", tmp_path / "scratch")
     matrix, dataset = release.matrix, read_dataset(tmp_path / "data")
     wanted = {"space": SPACE, "model_digest": digest_of(NEW), "batch_rows": 8}
-    before = content_digest(Gallery.open(scene.gallery))
+    before = content_digest(Gallery.open(tmp_path / "g"))
     with (
-        served(scene, matrix, release.manifest) as url,
-        watch(url, SPACE.id, scene.searchers) as watched,
+        served(tmp_path, matrix, release.manifest) as url,
+        watch(url, SPACE.id, searchers) as watched,
     ):
-        seen_again(watched, scene)
+        seen_again(watched, searchers)
         watched.note("backfill")
         script = KILLED.format(support=[str(ROOT / "tests" / "support")])
         killed = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False
         )
         assert killed.returncode == -signal.SIGKILL
-        seen_again(watched, scene)
+        seen_again(watched, searchers)
         watched.note("resumed")
-        backfill(scene.gallery, dataset, embedder_of(NEW, tmp_path), **wanted)
-        seen_again(watched, scene)
+        backfill(tmp_path / "g", dataset, embedder_of(NEW, tmp_path), **wanted)
+        seen_again(watched, searchers)
         watched.note("rollback")
-        roll_back(scene.gallery)
-        seen_again(watched, scene)
-    told = Told(watched, matrix, before, content_digest(Gallery.open(scene.gallery)))
-    assert told.faults(scene.searchers) == []
-    both, only_old = (told.watched.of(each.name) for each in scene.searchers)
+        roll_back(tmp_path / "g")
+        seen_again(watched, searchers)
+    told = Told(watched, matrix, before, content_digest(Gallery.open(tmp_path / "g")))
+    assert told.faults(searchers) == []
+    both, only_old = (told.watched.of(each.name) for each in searchers)
     assert {each.status for each in both} == {200}
     assert {"1.0.0", "1.1.0"} == set().union(*(each.generations for each in both))
     assert {each.left_out for each in both} == {0}
@@ -139,8 +137,8 @@ def test_no_request_fails_and_no_answer_mixes(scene, tmp_path):
     assert max(each.left_out for each in only_old) > 0
     assert only_old[-1].status == 200  # and answered again after the rollback
     assert {frozenset({"1.0.0"})} == {each.generations for each in only_old if each.status == 200}
-    assert plot(told, scene.searchers).startswith(b"<?xml")
-    assert {row["failed"] for row in rows_of(told, scene.searchers)} == {0}
+    assert plot(told, searchers).startswith(b"<?xml")
+    assert {row["failed"] for row in rows_of(told, searchers)} == {0}
 
 
 def test_a_failed_request_and_a_forbidden_row_are_faults():
