@@ -187,7 +187,7 @@ def plot(told: Told, searchers: Sequence[Searcher]) -> bytes:
         axes.set_xlabel("seconds")
         axes.set_ylabel("hit_rate@10 of what the service answers")
         axes.grid(visible=True, alpha=0.3)
-        axes.legend(loc="center left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 0.06))
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()
