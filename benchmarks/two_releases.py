@@ -7,13 +7,11 @@ demo's space). 1.1.0: by the demo's cloud model (125 M MACs). Both list the quer
 """
 
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.evaluate import HeldOut
 from benchmarks.under_load import Searcher
 from compat.dataset import Dataset, LabelledImage, read_dataset
 from compat.files import read_bounded, write_atomic
@@ -27,37 +25,26 @@ from registry.judging import candidate_of, embedder_of, held_out, subjects_of
 from registry.keys import KeyFolder
 from registry.publish import publish
 from registry.repository import Repository
-from registry.stages import family_of
 from registry.storage.files import FileStore
 from registry.workspace import Workspace
 from server_models.config import FamilyConfig, MemberConfig, read_family
-from server_models.export import count_macs, count_params, export_onnx_fp32
-from server_models.gallery_model import TrainedGallery
 
 HERE = Path(__file__).parent
 PATTERN, DEMO = HERE / "recipes" / "pattern-demo.toml", HERE.parent / "registry" / "demo.toml"
+FAMILY = "furniture"
 OLD_CLOUD, NEW_CLOUD = "raml", "cloud"
 QUERY_MODELS = ("edge-m", "ours")
 POLICY = Policy(min_cross_to_paragon=0.8, require_compatibility_rule=False)
 OBJECTS = 80  # of the held-out ones: 320 queries, 240 gallery images
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What was made: a registry whose stable release is 1.1.0, a gallery that 1.0.0 embedded."""
+def prepare(run: Path, made: Workspace) -> tuple[Searcher, ...]:
+    """Export, verify and publish, each once; build the gallery of 1.0.0 anew.
 
-    registry: Path
-    gallery: Path
-    family: str
-    data: Path
-    searchers: tuple[Searcher, ...]
-
-
-def prepare(run: Path, out: Path) -> Prepared:
-    """Export, verify and publish; each is done once. The gallery is built anew."""
-    trained, made = Workspace(run), Workspace(out)
-    data = _data(out)
-    dataset = read_dataset(data)
+    The registry's stable release is 1.1.0 then. Returns what searches: the query models.
+    """
+    trained = Workspace(run)
+    dataset = read_dataset(_data(made.root))
     for name in (OLD_CLOUD, NEW_CLOUD, *QUERY_MODELS):
         made.once(f"export-{name}", {"run": str(run), "name": name},
                   partial(_export, name, trained, made, dataset))  # fmt: skip
@@ -78,8 +65,7 @@ def prepare(run: Path, out: Path) -> Prepared:
         space=space,
         model_digest=artifact.digest,
     )
-    searchers = tuple(_searcher(name, made, dataset, space) for name in QUERY_MODELS)
-    return Prepared(made.registry, made.gallery, space.family, data, searchers)
+    return tuple(_searcher(name, made, dataset, space) for name in QUERY_MODELS)
 
 
 def _data(out: Path) -> Path:
@@ -99,6 +85,11 @@ def _data(out: Path) -> Path:
 
 
 def _export(name: str, trained: Workspace, made: Workspace, dataset: Dataset) -> None:
+    from benchmarks.evaluate import HeldOut  # loads torch: only when something is to be exported
+    from registry.stages import family_of
+    from server_models.export import count_macs, count_params, export_onnx_fp32
+    from server_models.gallery_model import TrainedGallery
+
     config = read_family(DEMO if name in ("cloud", "edge-m") else PATTERN)
     family = family_of(config, trained)
     if name == NEW_CLOUD:

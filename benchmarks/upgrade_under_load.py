@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -29,28 +30,27 @@ from matplotlib.ticker import PercentFormatter
 
 from benchmarks.data.cache import cache_folder
 from benchmarks.tables import RESULTS, publish_table
-from benchmarks.two_releases import QUERY_MODELS, prepare
+from benchmarks.two_releases import FAMILY, QUERY_MODELS, prepare
 from benchmarks.under_load import REFUSED, Searcher, Watched, watch
 from compat.files import write_atomic
 from compat.matrix import CompatibilityMatrix
 from registry.gallery import Gallery
 from registry.gallery_life import content_digest
 from registry.local_release import LocalRelease
-from registry.search_server import running_server
 from registry.storage.files import FileStore
+from registry.workspace import Workspace
 
 COLOURS = ("#c2410c", "#1d4ed8")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A published upgrade and the gallery that it has not reached yet."""
+    """Where a published upgrade lies, and the gallery that it has not reached yet."""
 
     registry: Path
     gallery: Path
     family: str
     data: Path
-    searchers: tuple[Searcher, ...]
 
 
 @dataclass(frozen=True)
@@ -72,57 +72,92 @@ class Told:
         return found
 
 
-def tell(scene: Scene, *, batch: int, pause_s: float) -> Told:
+# Started before the story begins and held until they are needed: what is seen is work, not imports.
+HELD = """
+import sys
+import compat.dataset, edge.embedder, onnxruntime
+import registry.backfill, registry.cli, registry.gallery_life, registry.local_release
+import registry.storage.address
+sys.stdin.readline()
+registry.cli.main()
+"""
+
+
+class Cast:
+    """The processes of the story, each a ``kinspace`` that waits for its turn."""
+
+    def __init__(self, scene: Scene, stack: ExitStack, *, batch: int) -> None:
+        serve = ["serve", "--registry", str(scene.registry), "--gallery", str(scene.gallery)]
+        serve += ["--family", scene.family, "--images", str(scene.data.parent), "--port", "0"]
+        backfill = [*_gallery_command("backfill", scene), "--batch", str(batch)]
+        backfill += ["--registry", str(scene.registry), "--family", scene.family]
+        backfill += ["--data", str(scene.data)]
+        commands = [serve, *[backfill] * 3, _gallery_command("rollback", scene)]
+        self.server, self.killed, self.stopped, self.finished, self.undone = (
+            stack.enter_context(_held(each)) for each in commands
+        )
+        for each in (self.server, self.killed, self.stopped, self.finished, self.undone):
+            stack.callback(each.kill)
+
+
+def tell(scene: Scene, cast: Cast, searchers: Sequence[Searcher], *, pause_s: float) -> Told:
     """Serve, search, backfill, kill, resume, stop, resume, roll back."""
     with TemporaryDirectory() as scratch:
         release = LocalRelease(FileStore(scene.registry), scene.family, Path(scratch))
     assert release.matrix is not None
     before = content_digest(Gallery.open(scene.gallery))
-    with ExitStack() as stack:
-        served = running_server(scene.registry, scene.gallery, scene.family, scene.data.parent)
-        url = stack.enter_context(served)
-        space_id = release.manifest.space.id
-        watched = stack.enter_context(watch(url, space_id, scene.searchers))
+    url = _go(cast.server).readline().strip()
+    with watch(url, release.manifest.space.id, searchers) as watched:
         time.sleep(pause_s)
         watched.note("backfill")
-        _backfill(scene, batch, until=0.3, then=signal.SIGKILL)
+        _run(cast.killed, until=0.3, then=signal.SIGKILL)
         watched.note("SIGKILL")
         time.sleep(pause_s)
         watched.note("resumed")
-        _backfill(scene, batch, until=0.7, then=signal.SIGTERM)
+        _run(cast.stopped, until=0.7, then=signal.SIGTERM)
         watched.note("SIGTERM")
         time.sleep(pause_s)
         watched.note("resumed")
-        _backfill(scene, batch, until=2.0, then=signal.SIGTERM)
+        _run(cast.finished, until=1.0, then=None)
         watched.note("done")
         time.sleep(pause_s)
         watched.note("rollback")
-        subprocess.run([*_kinspace("rollback", scene)], check=True)
+        _run(cast.undone, until=1.0, then=None)
         time.sleep(pause_s)
     return Told(watched, release.matrix, before, content_digest(Gallery.open(scene.gallery)))
 
 
-def _kinspace(verb: str, scene: Scene) -> list[str]:
-    command = [sys.executable, "-m", "registry.cli", "gallery", verb]
-    return [*command, "--gallery", str(scene.gallery), "--json"]
+def _gallery_command(verb: str, scene: Scene) -> list[str]:
+    return ["gallery", verb, "--gallery", str(scene.gallery), "--json"]
 
 
-def _backfill(scene: Scene, batch: int, *, until: float, then: signal.Signals) -> None:
-    """Run until this share is done, then send a signal; above 1 it runs to its end."""
-    command = _kinspace("backfill", scene)
-    command += ["--registry", str(scene.registry), "--family", scene.family]
-    command += ["--data", str(scene.data), "--batch", str(batch)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            step = json.loads(line)
-            if step["done"] >= until * step["total"]:
-                process.send_signal(then)
-                break
-        process.stdout.read()
-    expected = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM}[then]
-    if process.returncode != (0 if until > 1 else expected):
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+def _held(command: list[str]) -> "subprocess.Popen[str]":
+    """``kinspace`` with this command, as soon as it is told to."""
+    python = [sys.executable, "-c", HELD, *command]
+    return subprocess.Popen(python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _go(process: "subprocess.Popen[str]") -> IO[str]:
+    """Let a held process go; what it says."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return process.stdout
+
+
+def _run(process: "subprocess.Popen[str]", *, until: float, then: signal.Signals | None) -> None:
+    """Let it go; send a signal when this share is done, or let it come to its end."""
+    said = _go(process)
+    for line in said:
+        step = json.loads(line)
+        if then is not None and step["done"] >= until * step["total"]:
+            process.send_signal(then)
+            break
+    said.read()
+    expected = {None: 0, signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM}
+    if process.wait() != expected[then]:
+        raise SystemExit(f"{process.args} ended with {process.returncode}")
 
 
 def plot(told: Told, searchers: Sequence[Searcher]) -> bytes:
@@ -152,7 +187,7 @@ def plot(told: Told, searchers: Sequence[Searcher]) -> bytes:
         axes.set_xlabel("seconds")
         axes.set_ylabel("hit_rate@10 of what the service answers")
         axes.grid(visible=True, alpha=0.3)
-        axes.legend(loc="center left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 0.06))
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()
@@ -187,21 +222,24 @@ def main() -> None:
     parser.add_argument("--out", default="under-load", help="folder of the releases, in the cache")
     given = parser.parse_args()
     runs = cache_folder() / "runs"
-    made = prepare(runs / given.run, runs / given.out)
-    scene = Scene(made.registry, made.gallery, made.family, made.data, made.searchers)
-    told = tell(scene, batch=16, pause_s=20)
-    faults = told.faults(scene.searchers)
+    made = Workspace(runs / given.out)
+    scene = Scene(made.registry, made.gallery, FAMILY, made.root / "data" / "manifest.csv")
+    with ExitStack() as stack:
+        cast = Cast(scene, stack, batch=16)
+        searchers = prepare(runs / given.run, made)
+        told = tell(scene, cast, searchers, pause_s=15)
+    faults = told.faults(searchers)
     n_passes = len(told.watched.seen)
     notes = (
-        f"{n_passes} passes of {len(scene.searchers[0].labels)} queries, "
+        f"{n_passes} passes of {len(searchers[0].labels)} queries, "
         f"{len(told.watched.failed)} failed. The matrix admits {QUERY_MODELS[0]} to both "
         f"generations and {QUERY_MODELS[1]} to the old one only: its answers leave the new rows "
         "out, and it is refused when no old row is left. After the rollback sha256 over all rows "
         f"is {'what it was' if told.digest_before == told.digest_after else 'another'}.",
     )
-    publish_table("upgrade_under_load", "An upgrade under load", rows_of(told, scene.searchers),
+    publish_table("upgrade_under_load", "An upgrade under load", rows_of(told, searchers),
                   notes=notes)  # fmt: skip
-    write_atomic(RESULTS / "upgrade_under_load.svg", plot(told, scene.searchers))
+    write_atomic(RESULTS / "upgrade_under_load.svg", plot(told, searchers))
     if faults:
         sys.exit("; ".join(faults))
 
