@@ -1,6 +1,6 @@
 """The upgrade table: what keeps a new cloud model compatible with the old ones, at equal budget.
 
-    python -m benchmarks.upgrade objects820   # two minutes of one core; goes on where it stopped
+    python -m benchmarks.upgrade objects820   # minutes of one core; goes on where it stopped
     python -m benchmarks.upgrade emoji
 
 A chain of three versions: the first sees a quarter of the training classes, the second half of
