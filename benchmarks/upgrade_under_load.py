@@ -157,7 +157,7 @@ def _run(process: "subprocess.Popen[str]", *, until: float, then: signal.Signals
     said.read()
     expected = {None: 0, signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM}
     if process.wait() != expected[then]:
-        raise SystemExit(f"the backfill ended with {process.returncode}")
+        raise SystemExit(f"{process.args!r} ended with {process.returncode}")
 
 
 def plot(told: Told, searchers: Sequence[Searcher]) -> bytes:
