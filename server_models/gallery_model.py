@@ -23,12 +23,14 @@ from compat.errors import ConfigError, DataError
 from compat.files import read_bounded
 from compat.preprocess import Floats, Preprocess
 from compat.terminal import STDERR
+from server_models.embed import embed_all
 from server_models.export import export_onnx_fp32
 from server_models.pixels import decode_all
 
 CHUNK = 1024  # images
 MAX_GALLERY_BYTES = 2**33  # of a model or a table
 ONNX_BATCH = 16
+EXPORTED_FROM = 512  # images; fewer are embedded before an export is done
 NAMED_AT_MOST = 5
 
 
@@ -86,8 +88,14 @@ class TrainedGallery:
     def embed(self, images: Sequence[LabelledImage], *, title: str) -> Floats:
         """See `GalleryModel`. Raises DataError for an image that cannot be used."""
 
-        graph = _Graph(export_onnx_fp32(self.net, self.preprocess.size_px))
-        return _in_chunks(images, self.preprocess, graph, title)
+        if len(images) < EXPORTED_FROM:
+            pixels = decode_all(images, self.preprocess, title=f"decode: {title}").pixels
+            return embed_all(self.net, self.preprocess, pixels, title=title)
+        return _in_chunks(images, self.preprocess, self._graph, title)
+
+    @cached_property
+    def _graph(self) -> "_Graph":
+        return _Graph(export_onnx_fp32(self.net, self.preprocess.size_px))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
 from compat.matrix import CompatibilityMatrix, Entry
 from compat.preprocess import Preprocess
 from compat.space import EmbeddingSpace
-from registry.gallery import GalleryStatus
+from registry.gallery import GalleryStatus, Generation
 from registry.pairing import Pairing
 
 SPACE = EmbeddingSpace(family="chairs", generation=1, dim=8)
@@ -62,12 +62,15 @@ MATRIX = CompatibilityMatrix(family="chairs").with_entries(
 )
 
 
-def pairing(made_by: str, matrix: CompatibilityMatrix | None = MATRIX) -> Pairing:
-    return Pairing.of(GalleryStatus(SPACE.id, made_by, 50, 1), release(), matrix)
+def gallery(*made_by: str) -> GalleryStatus:
+    held = tuple(Generation(digest, 50) for digest in made_by)
+    return GalleryStatus(SPACE.id, 50 * len(held), 1, held)
 
 
-def refusal(of: Pairing, artifact: str, *, space: str = SPACE.id, galleries=None):
-    return of.refusal_of(space=space, artifact=artifact, galleries=galleries)
+def admit(held: GalleryStatus, artifact: str, *, matrix=MATRIX, space=SPACE.id, galleries=None):
+    pairing = Pairing(release(), matrix)
+    pairing.check(held)
+    return pairing.admit(held, space=space, artifact=artifact, galleries=galleries)
 
 
 @pytest.mark.parametrize(
@@ -82,18 +85,31 @@ def refusal(of: Pairing, artifact: str, *, space: str = SPACE.id, galleries=None
     ],
 )
 def test_the_matrix_decides_pair_by_pair(made_by, artifact, said):
-    found = refusal(pairing(made_by), artifact)
-    assert found is None if said is None else said in found.error
+    found = admit(gallery(made_by), artifact)
+    if said is None:
+        assert [each.model_digest for each in found.searchable] == [made_by]
+        assert found.left_out == 0
+    else:
+        assert said in found.error
+
+
+def test_of_a_gallery_in_the_making_only_the_admitted_generations_are_searched():
+    both = gallery(CLOUD, OLD_CLOUD)
+    found = admit(both, OLD_MEMBER)
+    assert (found.generations, found.left_out) == (("1.0.0",), 50)
+    assert admit(both, MEMBER).generations == ("1.0.0", "1.1.0")
+    assert admit(both, MEMBER, galleries=["1.1.0"]).left_out == 50
+    assert admit(gallery(CLOUD, STRANGER), MEMBER).left_out == 50
 
 
 def test_another_space_is_refused_before_the_pair_is_looked_at():
-    found = refusal(pairing(CLOUD), MEMBER, space="chairs/g2/8/cosine")
+    found = admit(gallery(CLOUD), MEMBER, space="chairs/g2/8/cosine")
     assert "cannot be compared" in found.error
 
 
 def test_a_device_that_names_its_galleries_is_not_answered_from_another():
-    assert refusal(pairing(OLD_CLOUD), MEMBER, galleries=["1.1.0", "1.0.0"]) is None
-    found = refusal(pairing(OLD_CLOUD), MEMBER, galleries=["1.1.0"])
+    assert admit(gallery(OLD_CLOUD), MEMBER, galleries=["1.1.0", "1.0.0"]).left_out == 0
+    found = admit(gallery(OLD_CLOUD), MEMBER, galleries=["1.1.0"])
     assert "generation 1.0.0" in found.error
     assert "kinspace device update" in found.cure
 
@@ -101,19 +117,17 @@ def test_a_device_that_names_its_galleries_is_not_answered_from_another():
 def test_a_gallery_that_no_signed_document_knows():
     for matrix in (MATRIX, None):
         with pytest.raises(SpaceError, match="build the gallery again"):
-            pairing(STRANGER, matrix)
+            admit(gallery(STRANGER), MEMBER, matrix=matrix)
 
 
 def test_without_a_matrix_the_release_stands_for_itself():
-    found = pairing(CLOUD, None)
-    assert refusal(found, MEMBER) is None
-    assert refusal(found, CLOUD) is None
-    assert "does not list" in refusal(found, OLD_MEMBER).error
-    assert found.entry(MEMBER) is None
+    for artifact in (MEMBER, CLOUD):
+        assert admit(gallery(CLOUD), artifact, matrix=None).generations is None
+    assert "does not list" in admit(gallery(CLOUD), OLD_MEMBER, matrix=None).error
     with pytest.raises(SpaceError):
-        pairing(OLD_CLOUD, None)
+        admit(gallery(OLD_CLOUD), MEMBER, matrix=None)
 
 
 def test_the_entry_brings_the_calibration_of_the_pair():
-    assert pairing(OLD_CLOUD).entry(MEMBER).calibrated(0.5) == pytest.approx(0.5)
-    assert pairing(CLOUD).entry(OLD_MEMBER) is None
+    (searched,) = admit(gallery(OLD_CLOUD), MEMBER).searchable
+    assert (searched.scale, searched.shift) == (1.1, -0.05)
