@@ -9,13 +9,14 @@ import torch
 
 import server_models.loop
 from compat.embedding import unit_rows
+from compat.preprocess import Preprocess
 from server_models.architecture import SearchSpace
 from server_models.config import FamilyConfig, Schedule, SearchConfig
 from server_models.family import Family
+from server_models.gallery_model import TrainedGallery
 from server_models.lite_net import LiteNet
 from server_models.pixels import decode_all
 from server_models.run_folder import RunFolder
-from server_models.train_cloud import TrainedCloud
 from server_models.train_supernet import sized, train_supernet
 
 SEARCH = SearchConfig(
@@ -45,7 +46,11 @@ def train(config: FamilyConfig, folder: Path) -> dict[str, bytes]:
     train_supernet(
         config, SEARCH, member,
         {s: decode_all(images, sized(member.preprocess, s), title="") for s in (16, 24)},
-        TrainedCloud(LiteNet("efficientnet-lite0", config.dim), torch.randn(8, config.dim)),
+        TrainedGallery(
+            LiteNet("efficientnet-lite0", config.dim),
+            torch.randn(8, config.dim),
+            Preprocess(size_px=32),
+        ),
         anchors=unit_rows(anchors, "anchors"),
         data_digest=family.dataset.digest,
         folder=run,
