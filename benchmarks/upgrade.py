@@ -9,9 +9,8 @@ method, all with the same steps from the same starter weights; version 3 never s
 Measured on unseen classes: criterion, update gain against the model trained without constraint, and
 the tax on the self-test. Results go to benchmarks/results/upgrade.md and upgrade.json as they come.
 
-The models are EfficientNet-Lite0 at 128 px whose ImageNet trunk is frozen: its pooled features are
-computed once, and two layers learn on them. That makes a run a matter of seconds, and the losses
-are the product's.
+The models are kin-s at 64 px whose trunk is frozen: its pooled features are computed once, and what
+follows it learns on them. That makes a run a matter of seconds, and the losses are the product's.
 """
 
 import argparse
@@ -44,10 +43,10 @@ from compat.statistics import paired_difference_interval
 from compat.terminal import STDERR
 from server_models.checkpoint import load_weights, save_weights
 from server_models.config import CloudConfig, LossTerm, Schedule, TermName, UpgradeConfig
-from server_models.gallery_model import TrainedGallery
-from server_models.lite_net import IMAGENET_MEAN, IMAGENET_STD, LiteNet
+from server_models.edge_net import SPECS, EdgeNet
 from server_models.loop import batch_rows, rate_at
-from server_models.pixels import Decoded
+from server_models.pixels import Decoded, decode_all
+from server_models.starters import load_starter
 from server_models.upgrade_cloud import OldView, upgrade_losses
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,18 +63,20 @@ class Source:
 
 
 SETS = {
-    "objects820": Source("objects820/128px/manifest.csv", ("wild",), ("studio",)),
+    "objects820": Source(
+        "objects820/128px/manifest.csv", ("wild-00", "wild-02", "wild-04", "wild-06"), ("studio",)
+    ),
     "emoji": Source("emoji/64px/manifest.csv"),
 }
 SHARES = (0.25, 0.5, 1.0)  # of the training classes
 PAIRS = ((2, 1), (3, 2), (3, 1))  # newer, older
-SEED, DIM, FEATURES, HIDDEN = 0, 128, 1280, 512
+SEED, DIM, FEATURE_BATCH = 0, 128, 64
 CLOUD = CloudConfig(
-    backbone="efficientnet-lite0",
-    preprocess=Preprocess(size_px=128, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    backbone="kin-s",
+    preprocess=Preprocess(size_px=64),
     scale=16,
     margin=0.15,
-    schedule=Schedule(steps=600, batch=128, learning_rate=1e-3),
+    schedule=Schedule(steps=200, batch=128, learning_rate=3e-3),
 )
 
 
@@ -107,16 +108,17 @@ METHODS: Mapping[str, Method] = {
 
 
 class Trained(nn.Module):
-    """What learns, and its classifier: (N, F) pooled features, L2 = 1 -> (N, D)."""
+    """What learns of a kin-s, and its classifier: (N, F) pooled features -> (N, D)."""
 
     def __init__(self, classes: int, dim: int) -> None:
         super().__init__()
-        self.widen = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.ReLU6())
-        self.embed = nn.Linear(HIDDEN, dim)
+        net = EdgeNet(SPECS["kin-s"], dim)
+        load_starter("kin-s", net)
+        self.widen, self.embed = net.widen, net.embed
         self.head = nn.Parameter(torch.randn(classes, dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        embedding: Tensor = self.embed(self.widen(FEATURES**0.5 * features))
+        embedding: Tensor = self.embed(self.widen(features))
         return embedding
 
 
@@ -128,7 +130,7 @@ class Chain:
 
     @property
     def runs(self) -> Path:
-        return cache_folder() / "runs" / f"upgrade-lite-{self.name}"
+        return cache_folder() / "runs" / f"upgrade-{self.name}"
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -156,14 +158,20 @@ class Chain:
         return relevance(self.classes, [image.label for image in self.gallery])
 
     def features(self, what: str, images: tuple[LabelledImage, ...]) -> Floats:
-        """(N, F) pooled by the frozen trunk, L2 = 1, kept beside the runs."""
+        """(N, F) pooled by the frozen trunk, kept beside the runs."""
         path = self.runs / f"{what}.npy"
         if not path.exists():
-            net = LiteNet("efficientnet-lite0", DIM)
-            net.load_imagenet()
-            net.embed = nn.Identity()  # type: ignore[assignment]
-            frozen = TrainedGallery(net.eval(), None, CLOUD.preprocess)
-            write_array(path, frozen.embed(images, title=f"features of the {what} images"))
+            pixels = decode_all(images, CLOUD.preprocess, title=f"decode {what}").pixels
+            net = EdgeNet(SPECS["kin-s"], DIM)
+            load_starter("kin-s", net)
+            net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            rows = []
+            for start in range(0, len(pixels), FEATURE_BATCH):
+                batch = CLOUD.preprocess.normalised(pixels[start : start + FEATURE_BATCH])
+                with torch.inference_mode():
+                    pooled = net.pool(net.trunk(torch.from_numpy(batch).permute(0, 3, 1, 2)))
+                rows.append(pooled.flatten(1).numpy())
+            write_array(path, np.concatenate(rows))
         return read_array(path)
 
     def seen_by(self, version: int) -> tuple[Decoded, Tensor]:

@@ -51,14 +51,14 @@ backfill(root / "g", read_dataset(root / "data"), embedder_of(model(0.4), root),
 
 @pytest.fixture
 def searchers(tmp_path) -> tuple[Searcher, ...]:
-    """1.0.0 admits two members to its gallery g/, 1.1.0 only one of them."""
+    """1.0.0 admits two members to its gallery g/, 2.0.0 only one of them."""
     dataset = tiles_in(tmp_path / "data")
     repository = Repository(tmp_path / "registry", KeyFolder(tmp_path / "keys"))
     repository.create()
     repository.add_family(SPACE.family)
     for version, cloud, members in (
         ("1.0.0", OLD, {"both": BOTH, "only-old": ONLY_OLD}),
-        ("1.1.0", NEW, {"both": BOTH}),
+        ("2.0.0", NEW, {"both": BOTH}),
     ):
         publish(
             repository,
@@ -131,7 +131,7 @@ def test_no_request_fails_and_no_answer_mixes(searchers, tmp_path):
     assert told.faults(searchers) == []
     both, only_old = (told.watched.of(each.name) for each in searchers)
     assert {each.status for each in both} == {200}
-    assert {"1.0.0", "1.1.0"} == set().union(*(each.generations for each in both))
+    assert {"1.0.0", "2.0.0"} == set().union(*(each.generations for each in both))
     assert {each.left_out for each in both} == {0}
     assert {each.status for each in only_old} == {200, 409}  # refused when no old row was left
     assert max(each.left_out for each in only_old) > 0
