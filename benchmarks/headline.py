@@ -122,7 +122,7 @@ def _interval(estimate: Estimate) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--member", default="edge-s")
+    parser.add_argument("--member", default="edge-w")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     config = read_family(RECIPE)

@@ -1,9 +1,9 @@
 """Two real releases of one space, from networks that are trained already: small cloud, large cloud.
 
 1.0.0: its gallery is made by the pattern table's ``raml`` network (2.4 M MACs, trained into the
-demo's space). 1.1.0: by the demo's cloud model (125 M MACs). Both list the query models edge-m and
+demo's space). 2.0.0: by the demo's cloud model (125 M MACs). Both list the query models edge-m and
 ``ours``; the gate, asked for 80% of the paragon's hit_rate@10 and not for the compatibility rule
-(a small cloud model is no better than a large member), keeps ``ours`` out of 1.1.0.
+(a small cloud model is no better than a large member), keeps ``ours`` out of 2.0.0.
 """
 
 import shutil
@@ -41,7 +41,7 @@ OBJECTS = 80  # of the held-out ones: 320 queries, 240 gallery images
 def prepare(run: Path, made: Workspace) -> tuple[Searcher, ...]:
     """Export, verify and publish, each once; build the gallery of 1.0.0 anew.
 
-    The registry's stable release is 1.1.0 then. Returns what searches: the query models.
+    The registry's stable release is 2.0.0 then. Returns what searches: the query models.
     """
     trained = Workspace(run)
     dataset = read_dataset(_data(made.root))
@@ -49,7 +49,7 @@ def prepare(run: Path, made: Workspace) -> tuple[Searcher, ...]:
         made.once(f"export-{name}", {"run": str(run), "name": name},
                   partial(_export, name, trained, made, dataset))  # fmt: skip
     space = read_family(DEMO).space
-    for version, cloud in (("1.0.0", OLD_CLOUD), ("1.1.0", NEW_CLOUD)):
+    for version, cloud in (("1.0.0", OLD_CLOUD), ("2.0.0", NEW_CLOUD)):
         inputs = {"data": dataset.digest, "policy": str(POLICY)}
         made.once(
             f"verify-{version}", inputs, partial(verify_release, version, cloud, made, dataset)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.upgrade_under_load
 
-Two real releases of the demo's space: the gallery of 1.0.0 is made by a small network, 1.1.0
+Two real releases of the demo's space: the gallery of 1.0.0 is made by a small network, 2.0.0
 brings the demo's cloud model. Two query models search `kinspace serve` without a pause: one that
 the matrix admits to both generations, one that the gate admitted to the old gallery only. Meanwhile
 `kinspace gallery backfill` runs, is killed (SIGKILL), resumed, stopped (SIGTERM), resumed to its
