@@ -77,7 +77,9 @@ def moved(old: CandidateFolder, new: CandidateFolder) -> float:
 
 def main(
     demo: Annotated[Path, typer.Option(help="a finished demo")] = Path("runs/demo"),
-    anew: Annotated[Path, typer.Option(help="another, trained anew")] = Path("runs/anew"),
+    anew: Annotated[Path, typer.Option(help="another, of members trained anew")] = Path(
+        "runs/anew"
+    ),
     work: Annotated[Path | None, typer.Option(help="where updates are trained")] = None,
     only: Annotated[str | None, typer.Option(help="one member; default all of the demo")] = None,
 ) -> None:
@@ -85,7 +87,7 @@ def main(
     folder = work or cache_folder() / "runs" / "deltas"
     config = read_family(DEMO_TOML)
     rows: list[Row] = []
-    cosines = []
+    cosines, left_out = [], []
     for member in (each for each in config.members if only in (None, each.name)):
         weights = (demo / "models" / member.name / "weights.safetensors").resolve()
         old = CandidateFolder(demo / "artifacts" / member.name)
@@ -94,7 +96,10 @@ def main(
             for update in updates_of(member, weights)
         }
         again = Update("retrained", "trained anew", member)
-        updates[again] = CandidateFolder(anew / "artifacts" / member.name)
+        if (anew / "artifacts" / member.name).is_dir():
+            updates[again] = CandidateFolder(anew / "artifacts" / member.name)
+        else:
+            left_out.append(member.name)
         for update, new in updates.items():
             cosines.append(f"{member.name}, {update.title}: {moved(old, new):.3f}")
             rows += rows_of(member.name, update, old, new)
@@ -105,6 +110,7 @@ def main(
         "kin-s of edge-s has 40% of its weights in the embedding layer, the network of edge-m 5%: "
         "the bars are for edge-m, which ships.",
         *([f"Members other than {only} were left out of this run."] if only else []),
+        *(f"{name} was not trained anew for this run." for name in left_out),
     )
     publish_table("deltas", TITLE, rows, notes=notes)
     if any(row["within"] is False for row in rows):
