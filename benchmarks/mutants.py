@@ -83,7 +83,12 @@ MUTANTS = (
             ),
             Edit(PAYLOAD, "if observed_length != expected_length:", "if False:"),
             Edit(PAYLOAD, "if observed_hash != exp_hash:", "if False:"),
-            Edit("edge/client.py", "or digest_of(found) != blob.digest", ""),
+            Edit("edge/parts.py", "            if kept > max_length:", "            if False:"),
+            Edit(
+                "edge/client.py",
+                "if len(found) != blob.size_bytes or digest_of(found) != blob.digest:",
+                "if False:",
+            ),
         ),
         "test_spoilt_files.py",
         "longer_or_shorter",
