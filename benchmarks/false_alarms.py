@@ -20,9 +20,9 @@ from rich.progress import track
 from scipy import stats
 
 from benchmarks.data.cache import write_atomic
-from compat.manifest import canonical_json
 from compat.statistics import paired_difference_interval, smallest_resolvable_difference
 from compat.terminal import STDERR
+from compat.wire import canonical_json
 
 RESULTS = Path(__file__).parent / "results"
 COMPARISONS = 200

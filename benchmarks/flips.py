@@ -32,10 +32,10 @@ from benchmarks.flips_tasks import (
     objects_task,
 )
 from compat.flips import count_flips
-from compat.manifest import canonical_json
 from compat.report_parts import Estimate
 from compat.retrieval import PerQuery, RetrievalPerQuery
 from compat.statistics import mean_interval, paired_difference_interval
+from compat.wire import canonical_json
 from server_models.config import ANCHORED, EdgeBackbone, LossTerm, MemberConfig, Schedule
 from server_models.embed import embed_all
 from server_models.pixels import Decoded, decode_all

@@ -22,9 +22,9 @@ from benchmarks.tables import RESULTS
 from compat.embedding import embed_pixels
 from compat.errors import ConfigError
 from compat.files import write_atomic
-from compat.manifest import canonical_json
 from compat.preprocess import Floats
 from compat.report_parts import Estimate
+from compat.wire import canonical_json
 from edge.embedder import RuntimeEmbedder
 from edge.runtimes import open_runtime
 from registry.stages import calibration_images, family_of, member_inputs, train_cloud

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from benchmarks.data.cache import write_atomic
 from benchmarks.lqf_tasks import Task, emoji_task, objects_task
-from compat.manifest import canonical_json
 from compat.terminal import STDERR
+from compat.wire import canonical_json
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.loop import rate_at
 from server_models.lqf.adaptation import unlearning_ratio

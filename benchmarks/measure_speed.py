@@ -21,11 +21,11 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 
 from benchmarks.data.cache import write_atomic
-from compat.manifest import canonical_json
 from compat.preprocess import Floats
 from compat.scores import Ints, relevance
 from compat.survey import survey
 from compat.thresholds import threshold_at_far
+from compat.wire import canonical_json
 
 RESULTS = Path(__file__).parent / "results"
 DIM, CLASSES = 128, 5_000

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks.data.cache import cache_folder, write_atomic
 from benchmarks.evaluate import HeldOut
-from compat.manifest import canonical_json
 from compat.report_parts import Estimate
 from compat.retrieval import RetrievalPerQuery
+from compat.wire import canonical_json
 from registry.stages import family_of, train
 from registry.workspace import Workspace
 from server_models.config import read_family

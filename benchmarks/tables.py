@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compat.files import write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 
 RESULTS = Path(__file__).parent / "results"
 Row = Mapping[str, object]

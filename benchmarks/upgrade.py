@@ -34,13 +34,13 @@ from compat.dataset import Dataset, LabelledImage, read_dataset
 from compat.embedding import unit_rows
 from compat.files import read_bounded
 from compat.losses.margin import margin_loss
-from compat.manifest import canonical_json
 from compat.preprocess import Floats, Preprocess
 from compat.report_parts import Estimate
 from compat.retrieval import PerQuery
 from compat.scores import Relevance, relevance
 from compat.statistics import paired_difference_interval
 from compat.terminal import STDERR
+from compat.wire import canonical_json
 from server_models.checkpoint import load_weights, save_weights
 from server_models.config import CloudConfig, LossTerm, Schedule, TermName, UpgradeConfig
 from server_models.edge_net import SPECS, EdgeNet

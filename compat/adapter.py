@@ -20,9 +20,10 @@ from safetensors.numpy import load, save
 
 from compat.embedding import unit_rows
 from compat.errors import SpaceError, UntrustedError
-from compat.manifest import Digest, canonical_json
+from compat.manifest import Digest
 from compat.preprocess import Floats
 from compat.space import EmbeddingSpace
+from compat.wire import canonical_json
 
 MAX_ADAPTER_BYTES = 64 * 2**20
 Kind = Literal["orthogonal", "affine", "residual"]

@@ -5,14 +5,14 @@ signs the numbers (``edge.envelope``). `compat.device_evidence` draws many toget
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from compat.errors import UntrustedError
 from compat.golden import PIXELS_MAX_ERROR
-from compat.manifest import Digest, Precision, Runtime, Version, canonical_json
+from compat.manifest import Digest, Precision, Runtime, Version
 from compat.space import Name
+from compat.wire import Document, Wire
 
 MAX_ATTESTATION_BYTES = 2**16
 MAX_TEXT = 120
@@ -21,13 +21,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 Milliseconds = Annotated[float, Field(gt=0)]
 
 
-class _Wire(BaseModel):
-    """A wire format meets the future: keep what is not known. No NaN: it would win comparisons."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-
-class DeviceKey(_Wire):
+class DeviceKey(Wire):
     """The public half of the key that a device signs with, as securesystemslib spells it."""
 
     keytype: Literal["ed25519", "ecdsa", "rsa"]
@@ -35,7 +29,7 @@ class DeviceKey(_Wire):
     public: str = Field(max_length=8192)
 
 
-class Hardware(_Wire):
+class Hardware(Wire):
     """What the device says that it is."""
 
     os: Text
@@ -45,7 +39,7 @@ class Hardware(_Wire):
     memory_bytes: int = Field(ge=0)  # 0: the system does not say
 
 
-class AttestedTiming(_Wire):
+class AttestedTiming(Wire):
     """Batch 1 in a fresh process, tensor -> embedding; decoding and resizing are not in it."""
 
     threads: int = Field(ge=1)
@@ -61,7 +55,7 @@ class AttestedTiming(_Wire):
         return self
 
 
-class GoldenResult(_Wire):
+class GoldenResult(Wire):
     """The golden images on this device, one by one."""
 
     digest: Digest  # of the golden set
@@ -81,9 +75,10 @@ class GoldenResult(_Wire):
         return self
 
 
-class Attestation(_Wire):
+class Attestation(Document):
     """One device's measurement of one artifact."""
 
+    CALLED: ClassVar[str] = "an attestation"
     format: Literal[1] = 1
     family: Name
     release: Version
@@ -101,17 +96,6 @@ class Attestation(_Wire):
     kinspace_version: Text
     measured_at: AwareDatetime  # by the device's clock
     device_key: DeviceKey
-
-    def to_bytes(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, blob: bytes) -> Self:
-        """Raises UntrustedError when the bytes are no attestation of a format that we know."""
-        try:
-            return cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(f"not an attestation that this version reads: {error}") from error
 
 
 class Attested(NamedTuple):

@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from compat.errors import CorruptError
 from compat.files import digest_of
-from compat.manifest import Blob, Digest, canonical_json
+from compat.manifest import Blob, Digest
+from compat.wire import canonical_json
 
 MAGIC = b"KINDELTA"
 MAX_HEADER_BYTES = 2**20

@@ -7,13 +7,11 @@ release stays what it was when deltas are added, and a packed file is a blob lik
 import heapq
 import itertools
 from collections.abc import Collection, Iterable
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from compat.errors import UntrustedError
-from compat.manifest import Blob, Digest, Version, canonical_json
+from compat.manifest import Blob, Digest, Version
 from compat.space import Name
+from compat.wire import Document
 
 MAX_INDEX_BYTES = 2**20
 
@@ -26,26 +24,14 @@ class Offer(Blob):
     result: Blob
 
 
-class DeltaIndex(BaseModel):
+class DeltaIndex(Document):
     """What is offered on the way to the artifacts of one release."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-
+    CALLED: ClassVar[str] = "a delta index"
     format: Literal[1] = 1
     family: Name
     version: Version
     offers: tuple[Offer, ...]
-
-    def to_bytes(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, blob: bytes) -> Self:
-        """Raises UntrustedError."""
-        try:
-            return cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(f"not a delta index that this version reads: {error}") from error
 
 
 def delta_index_target(family: str, version: str) -> str:

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from compat.errors import CorruptError
 from compat.evidence import EvidenceSet, LabelledImages
 from compat.images import decode
-from compat.manifest import Digest, canonical_json
+from compat.manifest import Digest
 from compat.report import ArtifactEvidence, Report
 from compat.report_parts import Part
+from compat.wire import canonical_json
 
 MAX_STRIPS_BYTES = 4 * 2**20
 _TILE_PX = 112

@@ -6,25 +6,25 @@ the past is told differently, even by the family's own key.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
 from compat.errors import UntrustedError
 from compat.files import digest_of
-from compat.manifest import Digest, Version, canonical_json
+from compat.manifest import Digest, Version
 from compat.space import Name
+from compat.wire import Document
 
 MAX_ENTRY_BYTES = 2**14
 MAX_REASON = 500
 Verb = Literal["publish", "promote", "pause", "resume", "demote", "halt"]
 
 
-class HistoryEntry(BaseModel):
+class HistoryEntry(Document):
     """One change of one channel. Unknown fields survive."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-
+    CALLED: ClassVar[str] = "an entry of a history"
     format: Literal[1] = 1
     family: Name
     number: int = Field(ge=1)
@@ -36,19 +36,6 @@ class HistoryEntry(BaseModel):
     percent: float | None = None  # of the devices, after it; None where no rollout is left
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
     pointer: Digest  # of the channel file that was signed with it
-
-    def to_bytes(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, blob: bytes) -> Self:
-        """Raises UntrustedError."""
-        try:
-            return cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(
-                f"not an entry of a history that this version reads: {error}"
-            ) from error
 
 
 class Head(NamedTuple):

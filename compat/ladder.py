@@ -11,24 +11,19 @@ does not admit is no rung (docs/ladder.md, docs/adr/0021).
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from compat.errors import QueryRefusedError, UntrustedError
-from compat.manifest import Blob, Digest, canonical_json
+from compat.manifest import Blob, Digest
 from compat.matrix import Fraction
 from compat.space import EmbeddingSpace, Name
+from compat.wire import Wire, canonical_json, read_wire
 
 MAX_LADDER_BYTES = 2**18
 RungKind = Literal["adapter", "dual", "cloud"]
 
 
-class _Wire(BaseModel):
-    """A wire format meets the future: keep what is not known. Subclasses are frozen values."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-
-class Rung(_Wire):
+class Rung(Wire):
     """One way to answer, and what it was measured to find: mAP with its 95% interval."""
 
     kind: RungKind
@@ -48,7 +43,7 @@ class Rung(_Wire):
         return self
 
 
-class Ladder(_Wire):
+class Ladder(Wire):
     """The rungs from the artifacts of a member to the galleries of one space, in their order."""
 
     format: Literal[1] = 1
@@ -81,10 +76,7 @@ class Ladder(_Wire):
     @classmethod
     def from_bytes(cls, blob: bytes, *, artifact: str, source: str, target: str) -> Self:
         """Raises UntrustedError: no ladder that we know, or of another artifact or gallery."""
-        try:
-            found = cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(f"not a ladder that this version reads: {error}") from error
+        found = read_wire(cls, blob, "a ladder")
         if artifact not in found.artifacts or (found.source.id, found.target.id) != (
             source,
             target,

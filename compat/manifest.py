@@ -4,14 +4,13 @@ One release is atomic: space, cloud model, members, golden sets and the report t
 It lists only artifacts that the gate admitted; what was refused, and why, is in the report.
 """
 
-import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from compat.errors import UntrustedError
 from compat.preprocess import Preprocess
 from compat.space import EmbeddingSpace, Name
+from compat.wire import Document, Wire, canonical_json
 
 MAX_MANIFEST_BYTES = 2**20
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -21,20 +20,14 @@ Precision = Literal["fp32", "fp16", "int8"]
 SUFFIX: dict[str, str] = {"onnxruntime": "onnx", "litert": "tflite"}
 
 
-class _Wire(BaseModel):
-    """A wire format meets the future: keep what is not known. Subclasses are frozen values."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class Blob(_Wire):
+class Blob(Wire):
     """Bytes by name: the registry stores each once."""
 
     digest: Digest
     size_bytes: int = Field(ge=0, le=2**32)
 
 
-class RelativeLatency(_Wire):
+class RelativeLatency(Wire):
     """How long an artifact takes, in times of a probe network on the same machine."""
 
     probe: Digest  # of the probe file, see `edge.probes`
@@ -55,7 +48,7 @@ class Artifact(Blob):
         return f"{self.runtime}/{self.precision}"
 
 
-class Model(_Wire):
+class Model(Wire):
     """A network and how to feed it."""
 
     name: Name
@@ -74,13 +67,14 @@ class Member(Model):
         return next((each for each in self.artifacts if each.digest == digest), None)
 
 
-class ReleaseManifest(_Wire):
+class ReleaseManifest(Document):
     """A signed, immutable release of a family.
 
     Version semantics: patch = same members, parity within tolerance; minor = a new member in the
     same space; major = a new generation, galleries must be refreshed.
     """
 
+    CALLED: ClassVar[str] = "a release manifest"
     format: Literal[1] = 1
     family: Name
     version: Version
@@ -102,16 +96,6 @@ class ReleaseManifest(_Wire):
         """Canonical JSON: sorted keys, UTF-8, a newline at the end."""
         return canonical_json(self.model_dump(mode="json", exclude_none=True))
 
-    @classmethod
-    def from_bytes(cls, blob: bytes) -> Self:
-        """Raises UntrustedError when the bytes are no manifest of a format that we know."""
-        try:
-            return cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(
-                f"not a release manifest that this version reads: {error}"
-            ) from error
-
     def find_artifact(self, digest: str) -> tuple[Member, Artifact] | None:
         """The member and artifact that ``digest`` names, if this release lists it."""
         for member in self.members:
@@ -120,7 +104,7 @@ class ReleaseManifest(_Wire):
         return None
 
 
-class Requirements(_Wire):
+class Requirements(Wire):
     """What a device must have to be offered a release. A field that a device does not know is a
     requirement that it does not meet."""
 
@@ -130,14 +114,14 @@ class Requirements(_Wire):
     min_memory_bytes: int = Field(default=0, ge=0)
 
 
-class HaltRule(_Wire):
+class HaltRule(Wire):
     """When devices' reports take a rollout back: see `compat.halting`."""
 
     failure_share: float = Field(default=0.05, ge=0, lt=1)  # that is too many
     min_devices: int = Field(default=20, ge=1)  # that must have reported before
 
 
-class Rollout(_Wire):
+class Rollout(Wire):
     """A release on its way: offered to a share of the devices (docs/adr/0012)."""
 
     version: Version
@@ -151,34 +135,18 @@ class Rollout(_Wire):
         return self.percent == 100 and not self.paused and self.requires == Requirements()
 
 
-class Channel(_Wire):
+class Channel(Document):
     """A named moving pointer: a settled release, and those that are being rolled out above it.
 
     A client that knows nothing of rollouts reads ``version`` and is safe with it.
     """
 
+    CALLED: ClassVar[str] = "a channel"
     format: Literal[1] = 1
     family: Name
     channel: Name
     version: Version  # for whoever is in no rollout
     rollouts: tuple[Rollout, ...] = Field(default=(), max_length=8)  # the newest first
-
-    def to_bytes(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, blob: bytes) -> Self:
-        """Raises UntrustedError."""
-        try:
-            return cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(f"not a channel that this version reads: {error}") from error
-
-
-def canonical_json(tree: object) -> bytes:
-    """The one spelling of a JSON tree: sorted keys, two-space indent, UTF-8, newline at the end."""
-    text = json.dumps(tree, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
 
 
 # Names of signed targets. Blobs are content-addressed: equal bytes are stored and fetched once.

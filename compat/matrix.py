@@ -11,24 +11,19 @@ rows; a release that ships the same cloud model again makes no new generation.
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from compat.errors import QueryRefusedError, UntrustedError, UsageError
-from compat.manifest import Digest, Precision, Runtime, Version, canonical_json
+from compat.manifest import Digest, Precision, Runtime, Version
 from compat.space import Name
+from compat.wire import Wire, canonical_json, read_wire
 
 MAX_MATRIX_BYTES = 4 * 2**20
 SpaceId = Annotated[str, Field(min_length=1, max_length=128)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Wire(BaseModel):
-    """A wire format meets the future: keep what is not known. Subclasses are frozen values."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-
-class Entry(_Wire):
+class Entry(Wire):
     """One measured pair: queries of one artifact, rows of one gallery generation."""
 
     member: Name
@@ -69,7 +64,7 @@ class Entry(_Wire):
         return self.score_scale * score + self.score_shift
 
 
-class CompatibilityMatrix(_Wire):
+class CompatibilityMatrix(Wire):
     """All measured pairs of a family, one entry each, in one order."""
 
     format: Literal[1] = 1
@@ -165,12 +160,7 @@ class CompatibilityMatrix(_Wire):
     @classmethod
     def from_bytes(cls, blob: bytes, *, family: str) -> Self:
         """Raises UntrustedError: no matrix that we know, or another family's."""
-        try:
-            found = cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(
-                f"not a compatibility matrix that this version reads: {error}"
-            ) from error
+        found = read_wire(cls, blob, "a compatibility matrix")
         if found.family != family:
             raise UntrustedError(
                 f"the compatibility matrix of {family} says it is {found.family}'s"

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from compat.device_evidence import AttestationSection
 from compat.diagnosis_section import DiagnosisSection
 from compat.errors import UsageError
-from compat.manifest import Digest, Precision, Runtime, canonical_json
+from compat.manifest import Digest, Precision, Runtime
 from compat.policy import Outcome, Policy
 from compat.previous import PreviousEvidence
 from compat.report_parts import Estimate, Part, Provenance
@@ -20,6 +20,7 @@ from compat.score_histogram import ScoreHistogram
 from compat.slices import SliceSection
 from compat.space import EmbeddingSpace, Name
 from compat.stress import StressSection
+from compat.wire import canonical_json
 
 MAX_REPORT_BYTES = 16 * 2**20
 

@@ -9,10 +9,10 @@ other's 95th percentile. What was measured on other images is not compared.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from compat.manifest import canonical_json
 from compat.report import ArtifactEvidence, ArtifactTiming, Report, UnmeasuredArtifact
 from compat.report_parts import Estimate, Part
 from compat.rules import measures_of
+from compat.wire import canonical_json
 
 Judged = ArtifactEvidence | UnmeasuredArtifact
 _OF_ANY_IMAGES = ("size_bytes", "macs", "params", "amortised_macs")  # of the file, not of photos

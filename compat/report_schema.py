@@ -1,7 +1,7 @@
 """The JSON Schema of reports, as published in docs/schema/report-1.json."""
 
-from compat.manifest import canonical_json
 from compat.report import Report
+from compat.wire import canonical_json
 
 
 def schema_bytes() -> bytes:

@@ -4,33 +4,30 @@ A device signs it (``edge.report``) with the key that it signs attestations with
 the device itself beside that key and the version of kinspace.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
 from compat.attestation import DeviceKey, Text
-from compat.errors import UntrustedError
-from compat.manifest import Version, canonical_json
+from compat.manifest import Version
 from compat.space import Name
+from compat.wire import Document, Wire
 
 MAX_REASON = 300
 
 
-class Met(BaseModel):
+class Met(Wire):
     """A release that was offered and tried, and whether it works on this device."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     version: Version
     works: bool
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""  # why it does not
 
 
-class UpdateReport(BaseModel):
+class UpdateReport(Document):
     """How the last update of one device ended. Unknown fields survive."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-
+    CALLED: ClassVar[str] = "an update report"
     format: Literal[1] = 1
     family: Name
     channel: Name
@@ -38,16 +35,3 @@ class UpdateReport(BaseModel):
     kinspace_version: Text
     at: AwareDatetime  # by the device's clock
     device_key: DeviceKey
-
-    def to_bytes(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, blob: bytes) -> Self:
-        """Raises UntrustedError when the bytes are no report of a format that we know."""
-        try:
-            return cls.model_validate_json(blob)
-        except ValidationError as error:
-            raise UntrustedError(
-                f"not an update report that this version reads: {error}"
-            ) from error

@@ -22,10 +22,11 @@ from compat.embedding import Embedder
 from compat.errors import AdmissionError, CorruptError, KinspaceError, UsageError
 from compat.files import read_bounded, write_atomic
 from compat.golden import MAX_GOLDEN_BYTES, GoldenSet, admit, run_golden
-from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime, canonical_json
+from compat.manifest import Artifact, Blob, Member, ReleaseManifest, Runtime
 from compat.matrix import CompatibilityMatrix
 from compat.preprocess import Preprocess
 from compat.update_report import MAX_REASON, Met
+from compat.wire import canonical_json
 from edge.acquire import Acquirer
 from edge.budget import Budget
 from edge.choice import Offer, choose, installed_runtimes

@@ -22,8 +22,9 @@ from securesystemslib.signer import Signature, Signer, SSlibKey
 from compat.attestation import MAX_ATTESTATION_BYTES, Attestation, Attested, DeviceKey
 from compat.errors import UntrustedError, UsageError
 from compat.files import digest_of
-from compat.manifest import Digest, canonical_json
+from compat.manifest import Digest
 from compat.update_report import UpdateReport
+from compat.wire import canonical_json
 
 PAYLOAD_TYPE = "application/vnd.kinspace.attestation+json"
 REPORT_TYPE = "application/vnd.kinspace.update-report+json"

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from compat.arrays import read_array, write_array
 from compat.errors import CorruptError
 from compat.files import digest_of, read_bounded, read_digested, write_atomic
-from compat.manifest import SUFFIX, Artifact, Model, Precision, Runtime, canonical_json
+from compat.manifest import SUFFIX, Artifact, Model, Precision, Runtime
 from compat.preprocess import Floats, Preprocess
+from compat.wire import canonical_json
 
 MAX_MODEL_JSON_BYTES = 2**20
 MAX_ARTIFACT_BYTES = 2**31

@@ -150,7 +150,7 @@ def embed(
 ) -> None:
     """Embed photos with the active release: to a .npy file, or as JSON."""
     import numpy as np
-    from rich.progress import track
+    from rich.progress import Progress
 
     from compat.errors import UsageError
     from compat.files import write_atomic
@@ -162,9 +162,10 @@ def embed(
         raise UsageError("say where the embeddings go: --out FILE.npy or --json")
     device = Device(home)
     active, embedder = device.active(), device.embedder()
-    shown = track(photos, "embedding", console=STDERR, transient=True)
-    tensors = (embedder.preprocess.tensor(read_image(photo), str(photo)) for photo in shown)
-    rows = np.concatenate([embedder.embed(tensor[None]) for tensor in tensors])  # (N, D)
+    with Progress(console=STDERR, transient=True) as bar:  # closed before an error is printed
+        shown = bar.track(photos, description="embedding")
+        tensors = (embedder.preprocess.tensor(read_image(photo), str(photo)) for photo in shown)
+        rows = np.concatenate([embedder.embed(tensor[None]) for tensor in tensors])  # (N, D)
     if out is not None:
         file = io.BytesIO()
         np.save(file, rows)

@@ -14,7 +14,8 @@ from compat.contact_sheet import SheetHit, SheetRow, contact_sheet
 from compat.dataset import Dataset, LabelledImage
 from compat.files import write_atomic
 from compat.images import read_image
-from compat.manifest import ReleaseManifest, canonical_json
+from compat.manifest import ReleaseManifest
+from compat.wire import canonical_json
 from edge.device import Device
 from edge.search import search
 from registry.candidate import CandidateFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 from compat.errors import CorruptError
 from compat.files import digest_of, read_bounded, write_atomic
 from compat.history import MAX_ENTRY_BYTES, Head, HistoryEntry, entry_target, follow
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 from edge.lock import exclusive
 from edge.trusted import TrustedFiles
 

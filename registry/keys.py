@@ -38,7 +38,7 @@ from securesystemslib.signer import (
 
 from compat.errors import UsageError
 from compat.files import read_bounded, write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 from edge.trusted import MAX_ROOT_BYTES
 
 PASSPHRASE_ENV = "KINSPACE_KEY_PASSPHRASE"

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from compat.errors import RefusedError
 from compat.files import digest_of, read_bounded
-from compat.manifest import ReleaseManifest, canonical_json
+from compat.manifest import ReleaseManifest
 from compat.previous_answers import PreviousRelease
 from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_words import refusal_in_words
 from compat.terminal import STDERR
+from compat.wire import canonical_json
 from edge.device import STABLE
 from registry.candidate import CandidateFolder
 from registry.deltas import publish_deltas

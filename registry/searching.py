@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from compat.files import write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 from registry.member_toml import member_toml
 from registry.stages import cloud_inputs, family_of, train_cloud
 from registry.workspace import Workspace

@@ -7,9 +7,9 @@ from rich.progress import Progress
 
 from compat.errors import ConfigError
 from compat.files import digest_of, read_bounded
-from compat.manifest import canonical_json
 from compat.preprocess import Floats
 from compat.terminal import STDERR
+from compat.wire import canonical_json
 from registry.candidate import CandidateFolder
 from registry.workspace import Workspace
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES

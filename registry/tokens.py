@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compat.errors import NotFoundError, UsageError
 from compat.files import digest_of, read_bounded, write_atomic
-from compat.manifest import Digest, canonical_json
+from compat.manifest import Digest
 from compat.space import NAME_PATTERN
+from compat.wire import canonical_json
 from edge.lock import exclusive
 
 Verb = Literal["publish", "promote", "keys"]

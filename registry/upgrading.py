@@ -12,11 +12,11 @@ from compat.arrays import read_array, write_array
 from compat.dataset import LabelledImage
 from compat.errors import ConfigError, UsageError
 from compat.files import digest_of, write_atomic
-from compat.manifest import canonical_json
 from compat.preprocess import Floats
 from compat.scores import relevance
 from compat.terminal import STDERR
 from compat.upgrade_report import Embedded, UpgradeReport, markdown_of, upgrade_report
+from compat.wire import canonical_json
 from registry.stages import family_of, member_inputs, plain_cloud_inputs
 from registry.workspace import Workspace
 from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 from compat.errors import CorruptError
 from compat.files import digest_of, read_bounded, write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 
 MAX_STAMP_BYTES = 2**16
 

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from compat.files import read_bounded, write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 from server_models.architecture import Architecture, Layer
 
 MAX_TABLE_BYTES = 2**24

@@ -10,7 +10,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from compat.files import digest_of, read_bounded, write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 
 MAX_LOG_BYTES = 2**30
 _PACKAGES = ("compat", "server_models")

@@ -8,7 +8,7 @@ from torch.optim import AdamW
 
 from compat.files import write_atomic
 from compat.losses.margin import margin_loss
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 from server_models.augment import augmented, camera
 from server_models.checkpoint import save_weights
 from server_models.config import CloudConfig, FamilyConfig

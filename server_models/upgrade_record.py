@@ -4,7 +4,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compat.errors import CorruptError
 from compat.files import read_bounded, write_atomic
-from compat.manifest import Digest, canonical_json
+from compat.manifest import Digest
+from compat.wire import canonical_json
 from server_models.config import UpgradeConfig
 from server_models.run_folder import RunFolder
 

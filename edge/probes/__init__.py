@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from compat.errors import CorruptError
 from compat.files import digest_of, read_bounded, write_atomic
-from compat.manifest import SUFFIX, Precision, Runtime, canonical_json
+from compat.manifest import SUFFIX, Precision, Runtime
 from compat.preprocess import Preprocess
+from compat.wire import canonical_json
 from edge.footprint import measure
 from edge.hardware import hardware
 from edge.profile import DeviceProfile, ProbeTime

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from compat.arrays import read_array, write_array
 from compat.errors import CorruptError
 from compat.files import read_bounded, write_atomic
-from compat.manifest import canonical_json
+from compat.wire import canonical_json
 from server_models.lqf.fit import TOLERANCE, Fit, fit
 from server_models.lqf.kernel import Kernel, kernel_of
 from server_models.lqf.tangent import Tangent, minus, move, norm

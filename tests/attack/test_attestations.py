@@ -9,8 +9,9 @@ from securesystemslib.signer import CryptoSigner
 from typer.testing import CliRunner
 
 from compat.errors import RefusedError, UntrustedError, UsageError
-from compat.manifest import Model, canonical_json
+from compat.manifest import Model
 from compat.report import Report
+from compat.wire import canonical_json
 from edge.envelope import public_half, sign_attestation
 from registry import attestations as module
 from registry.attestations import attach_attestations

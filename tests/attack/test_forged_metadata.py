@@ -9,14 +9,9 @@ from tuf.api.metadata import Metadata, TargetFile
 
 from compat.errors import CorruptError, UntrustedError, UsageError
 from compat.files import digest_of
-from compat.manifest import (
-    Channel,
-    blob_target,
-    canonical_json,
-    channel_target,
-    manifest_target,
-)
+from compat.manifest import Channel, blob_target, channel_target, manifest_target
 from compat.matrix import matrix_target
+from compat.wire import canonical_json
 from registry.keys import KeyFolder
 from registry.matrix import stored_matrix
 from registry.publish import publish

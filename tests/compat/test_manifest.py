@@ -12,10 +12,10 @@ from compat.manifest import (
     Channel,
     ReleaseManifest,
     blob_target,
-    canonical_json,
     channel_target,
     manifest_target,
 )
+from compat.wire import canonical_json
 
 ARTIFACT = {
     "digest": "a" * 64,

@@ -15,9 +15,10 @@ from compat.embedding import unit_rows
 from compat.errors import AdmissionError, CorruptError, UsageError
 from compat.files import digest_of
 from compat.golden import GoldenCheck, GoldenSet
-from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest, canonical_json
+from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
 from compat.preprocess import Preprocess
 from compat.space import EmbeddingSpace
+from compat.wire import canonical_json
 from edge import attest as module
 from edge.attest import attest
 from edge.envelope import open_envelope
