@@ -1,7 +1,8 @@
 """Recipe: the gallery model, a pretrained network fine-tuned with a margin softmax."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -18,6 +19,9 @@ from server_models.pixels import Decoded
 from server_models.query_net import Net, begin_cloud, build
 from server_models.run_folder import RunFolder
 
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+Losses = Callable[[Tensor, Rows, Tensor], Mapping[str, Tensor]]
+
 
 def train_cloud(
     family: FamilyConfig,
@@ -28,6 +32,36 @@ def train_cloud(
     folder: RunFolder,
 ) -> None:
     """Train ``cloud`` of a family to the end, or go on from where it stopped."""
+    targets = torch.from_numpy(decoded.targets())  # (N,)
+
+    def losses(embeddings: Tensor, rows: Rows, head: Tensor) -> Mapping[str, Tensor]:
+        each = margin_loss(
+            embeddings, targets[rows], head, scale=cloud.scale, margin=cloud.margin
+        )  # (B,)
+        return {"margin": each.mean()}
+
+    fit_cloud(
+        family, cloud, decoded, losses, {}, title="train", data_digest=data_digest, folder=folder
+    )
+
+
+def fit_cloud(
+    family: FamilyConfig,
+    cloud: CloudConfig,
+    decoded: Decoded,
+    losses: Losses,
+    also: Mapping[str, object],
+    *,
+    title: str,
+    data_digest: str,
+    folder: RunFolder,
+) -> None:
+    """The frame of a gallery model's training: network, head, augmented images, what is kept.
+
+    Args:
+        losses: (B, D) embeddings, (B,) rows of ``decoded``, (C, D) the head -> () terms to sum.
+        also: what decides the result beside the family's own sections.
+    """
     recipe = cloud.preprocess
     torch.manual_seed(family.seed)
     net = build(cloud, family.dim)
@@ -36,27 +70,22 @@ def train_cloud(
     whole = nn.ModuleDict({"net": net, "head": head})
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    config = {"seed": family.seed, "dim": family.dim, **cloud.model_dump(mode="json")}
+    config = {"seed": family.seed, "dim": family.dim, **cloud.model_dump(mode="json"), **also}
     digest = folder.describe(config, data_digest=data_digest)
-    targets = torch.from_numpy(decoded.targets())  # (N,)
     augment = camera()
     optimizer = cloud_optimizer(net, head, cloud)
-    run = Run(folder, digest, f"train {cloud.name}", cloud.schedule, family.seed,
+    run = Run(folder, digest, f"{title} {cloud.name}", cloud.schedule, family.seed,
               {"whole": whole}, optimizer)  # fmt: skip
 
     def losses_at(step: int) -> Mapping[str, Tensor]:
         rows = batch_rows(family.seed, step, cloud.schedule.batch, len(decoded.pixels))  # (B,)
         pixels = augmented(decoded.pixels[rows], augment, seed=step_seed(family.seed, step))
         images = torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        embeddings = net(images)  # (B, D)
-        each = margin_loss(
-            embeddings, targets[rows], head.weight, scale=cloud.scale, margin=cloud.margin
-        )  # (B,)
-        return {"margin": each.mean()}
+        return losses(net(images), rows, head.weight)
 
     whole.train()
     train(run, losses_at)
-    save_classes(folder, decoded.classes)
+    write_atomic(folder.classes, canonical_json(list(decoded.classes)))
     save_weights(folder.weights, whole, {"run": digest})
 
 
@@ -72,8 +101,3 @@ def cloud_optimizer(net: Net, head: NormalisedHead, cloud: CloudConfig) -> AdamW
         ],
         weight_decay=cloud.schedule.weight_decay,
     )
-
-
-def save_classes(folder: RunFolder, classes: Sequence[str]) -> None:
-    """Which class each row of the head is of: an upgrade reads the old head by name."""
-    write_atomic(folder.classes, canonical_json(list(classes)))

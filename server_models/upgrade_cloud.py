@@ -11,21 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compat.errors import ConfigError
 from compat.losses.margin import margin_loss
 from compat.preprocess import Floats
-from server_models.augment import augmented, camera
-from server_models.checkpoint import save_weights
 from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
-from server_models.heads import NormalisedHead
-from server_models.loop import Run, batch_rows, step_seed, train
 from server_models.pixels import Decoded
-from server_models.query_net import begin_cloud, build
 from server_models.run_folder import RunFolder
 from server_models.terms import Batch, Gallery, weighted
-from server_models.train_cloud import cloud_optimizer, save_classes
+from server_models.train_cloud import Rows, fit_cloud
 
 
 @dataclass(frozen=True)
@@ -78,48 +73,18 @@ def upgrade_cloud(
     Raises:
         ConfigError: the new embedding has fewer dimensions than the old one.
     """
-    recipe = cloud.preprocess
     old_dim = old.embeddings.shape[1]
     if family.dim < old_dim:
         raise ConfigError(f"dim = {family.dim}, the old model has {old_dim}: give at least as many")
-    torch.manual_seed(family.seed)
-    net = build(cloud, family.dim)
-    begin_cloud(net, cloud)
-    head = NormalisedHead(len(decoded.classes), family.dim)
-    whole = nn.ModuleDict({"net": net, "head": head})
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    config = {
-        "seed": family.seed,
-        "dim": family.dim,
-        **cloud.model_dump(mode="json"),
-        "upgrade": upgrade.model_dump(mode="json"),
-        "from": old.digest,
-    }
-    digest = folder.describe(config, data_digest=data_digest)
     gallery = old.gallery(decoded, cloud.scale)
     targets = torch.from_numpy(decoded.targets())  # (N,)
-    augment = camera()
-    optimizer = cloud_optimizer(net, head, cloud)
-    run = Run(folder, digest, f"upgrade {cloud.name}", cloud.schedule, family.seed,
-              {"whole": whole}, optimizer)  # fmt: skip
 
-    def losses_at(step: int) -> Mapping[str, Tensor]:
-        rows = batch_rows(family.seed, step, cloud.schedule.batch, len(decoded.pixels))  # (B,)
-        pixels = augmented(decoded.pixels[rows], augment, seed=step_seed(family.seed, step))
-        images = torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        embeddings = net(images)  # (B, D)
-        return upgrade_losses(
-            embeddings,
-            targets[rows],
-            head.weight,
-            cloud,
-            upgrade,
-            gallery,
-            gallery.embeddings[rows],
-        )
+    def losses(embeddings: Tensor, rows: Rows, head: Tensor) -> Mapping[str, Tensor]:
+        seen = gallery.embeddings[rows]  # (B, K)
+        return upgrade_losses(embeddings, targets[rows], head, cloud, upgrade, gallery, seen)
 
-    whole.train()
-    train(run, losses_at)
-    save_classes(folder, decoded.classes)
-    save_weights(folder.weights, whole, {"run": digest})
+    also = {"upgrade": upgrade.model_dump(mode="json"), "from": old.digest}
+    fit_cloud(
+        family, cloud, decoded, losses, also,
+        title="upgrade", data_digest=data_digest, folder=folder,
+    )  # fmt: skip
