@@ -16,7 +16,7 @@ from compat.wire import Document
 MAX_INDEX_BYTES = 2**20
 
 
-class Offer(Blob):
+class PackedFile(Blob):
     """A packed file (`compat.delta`): its own digest and size, and what it leads from and to."""
 
     method: str  # a `compat.delta.Method`, or one of the future, which is passed over
@@ -31,7 +31,7 @@ class DeltaIndex(Document):
     format: Literal[1] = 1
     family: Name
     version: Version
-    offers: tuple[Offer, ...]
+    offers: tuple[PackedFile, ...]
 
 
 def delta_index_target(family: str, version: str) -> str:
@@ -39,8 +39,8 @@ def delta_index_target(family: str, version: str) -> str:
 
 
 def plan(
-    wanted: Blob, held: Collection[str], offers: Iterable[Offer], methods: Collection[str]
-) -> tuple[Offer, ...]:
+    wanted: Blob, held: Collection[str], offers: Iterable[PackedFile], methods: Collection[str]
+) -> tuple[PackedFile, ...]:
     """The offers to fetch and unpack in turn for the fewest bytes; none = fetch ``wanted`` itself.
 
     One delta, a chain of them, or the compressed file: the shortest path (Dijkstra) from what is
@@ -51,7 +51,9 @@ def plan(
         methods: what can be unpacked here.
     """
     usable = [each for each in offers if each.method in methods]
-    heap: list[tuple[int, int, str | None, tuple[Offer, ...]]]  # bytes, tie, file, how it is made
+    heap: list[
+        tuple[int, int, str | None, tuple[PackedFile, ...]]
+    ]  # bytes, tie, file, how it is made
     heap = [(0, tie, file, ()) for tie, file in enumerate([None, *sorted(held)])]
     ties = itertools.count(len(heap))
     done: set[str | None] = set()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from compat.delta import methods_here, unpack
-from compat.delta_index import Offer, plan
+from compat.delta_index import PackedFile, plan
 from compat.errors import UntrustedError, WithheldError
 from compat.manifest import Blob, ReleaseManifest
 from edge.client import RegistryClient
@@ -67,10 +67,10 @@ class Acquirer:
         return Fetched(spent + wanted.size_bytes, "whole")
 
     @cached_property
-    def _offers(self) -> tuple[Offer, ...]:
+    def _offers(self) -> tuple[PackedFile, ...]:
         return self.client.offers(self.manifest.family, self.manifest.version)
 
-    def _follow(self, chain: Sequence[Offer], max_bytes: int) -> bytes:
+    def _follow(self, chain: Sequence[PackedFile], max_bytes: int) -> bytes:
         """Fetch and unpack one after the other."""
         self.client.forget_parts(keep={each.digest for each in chain})
         first = chain[0].base

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuf.ngclient import FetcherInterface
 
-from compat.delta_index import MAX_INDEX_BYTES, DeltaIndex, Offer, delta_index_target
+from compat.delta_index import MAX_INDEX_BYTES, DeltaIndex, PackedFile, delta_index_target
 from compat.errors import CorruptError, UntrustedError, UsageError, WithheldError
 from compat.files import digest_of
 from compat.ladder import MAX_LADDER_BYTES, Ladder, ladder_target
@@ -115,7 +115,7 @@ class RegistryClient:
             return None
         return Ladder.from_bytes(blob, artifact=artifact, source=source.id, target=target)
 
-    def offers(self, family: str, version: str) -> tuple[Offer, ...]:
+    def offers(self, family: str, version: str) -> tuple[PackedFile, ...]:
         """The packed files on the way to ``version``: none when none are signed, or to be believed.
 
         Raises:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 from compat.delta import pack_hdiff, pack_tensors, pack_whole
-from compat.delta_index import MAX_INDEX_BYTES, DeltaIndex, Offer, delta_index_target
+from compat.delta_index import MAX_INDEX_BYTES, DeltaIndex, PackedFile, delta_index_target
 from compat.files import digest_of
 from compat.manifest import (
     MAX_MANIFEST_BYTES,
@@ -24,7 +24,7 @@ from registry.tensor_layout import segments_of
 
 DIRECT_FROM = 3  # releases before this one that get deltas of their own; older ones take a chain
 MAX_CARRIED = 256  # older links than these are left behind: the index stays small
-Packed = tuple[Offer, bytes]
+Packed = tuple[PackedFile, bytes]
 
 
 def publish_deltas(repository: Repository, manifest: ReleaseManifest) -> DeltaIndex:
@@ -105,7 +105,7 @@ def _files(release: ReleaseManifest) -> dict[tuple[str, str], Blob]:
 
 def _carried(
     repository: Repository, before: Sequence[ReleaseManifest], packed: Sequence[Packed]
-) -> list[Offer]:
+) -> list[PackedFile]:
     """Deltas of the last release that lead to where one of ``packed`` starts: links of a chain."""
     if not before:
         return []
@@ -115,7 +115,7 @@ def _carried(
         return []
     links = [each for each in DeltaIndex.from_bytes(blob).offers if each.base]
     reached = {offer.base for offer, _ in packed if offer.base}
-    kept: list[Offer] = []
+    kept: list[PackedFile] = []
     while more := [e for e in links if e.result.digest in reached and e not in kept]:
         kept += more
         reached |= {each.base for each in more if each.base}
@@ -124,7 +124,7 @@ def _carried(
 
 def _offer(method: str, base: str | None, file: Blob, packed: bytes) -> Packed:
     result = Blob(digest=file.digest, size_bytes=file.size_bytes)
-    offer = Offer(
+    offer = PackedFile(
         digest=digest_of(packed),
         size_bytes=len(packed),
         method=method,

@@ -13,11 +13,9 @@ from compat.errors import DataError
 from compat.preprocess import Floats, Preprocess
 from server_models.augment import augmented, camera
 from server_models.config import FamilyConfig, MemberConfig
-from server_models.loop import batch_rows, step_seed
+from server_models.loop import Rows, batch_rows, step_seed
 from server_models.pixels import Decoded
 from server_models.terms import Batch, Before, Gallery, weighted
-
-Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def pulled_to_gallery(anchors: Tensor, targets: Tensor, is_gallery: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from server_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from server_models.config import Schedule
 from server_models.run_folder import RunFolder
 
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]  # places of images in a set
 LOG_EVERY_STEPS = 10
 WARM_UP_SHARE = 0.05
 
@@ -33,9 +34,7 @@ class Run:
     optimizer: Optimizer  # its groups' "lr" are the peaks of the schedule
 
 
-def batch_rows(
-    seed: int, step: int, batch: int, rows: int
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def batch_rows(seed: int, step: int, batch: int, rows: int) -> Rows:
     """Which rows step ``step`` sees: (batch,). Epochs are shuffles; a function of its arguments."""
     epochs = range(step * batch // rows, ((step + 1) * batch - 1) // rows + 1)
     order = [np.random.default_rng((seed, epoch)).permutation(rows) for epoch in epochs]

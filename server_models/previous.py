@@ -27,7 +27,8 @@ from server_models.checkpoint import (
 )
 from server_models.config import MAX_CONFIG_BYTES, MemberConfig, TermName
 from server_models.heads import NormalisedHead
-from server_models.lesson import Lesson, Rows
+from server_models.lesson import Lesson
+from server_models.loop import Rows
 from server_models.pixels import Decoded, decode_all
 from server_models.query_net import build
 from server_models.run_folder import RunFolder

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -14,12 +13,11 @@ from server_models.augment import augmented, camera
 from server_models.checkpoint import save_weights
 from server_models.config import CloudConfig, FamilyConfig
 from server_models.heads import NormalisedHead
-from server_models.loop import Run, batch_rows, step_seed, train
+from server_models.loop import Rows, Run, batch_rows, step_seed, train
 from server_models.pixels import Decoded
 from server_models.query_net import Net, begin_cloud, build
 from server_models.run_folder import RunFolder
 
-Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 Losses = Callable[[Tensor, Rows, Tensor], Mapping[str, Tensor]]
 
 

@@ -17,10 +17,11 @@ from compat.errors import ConfigError
 from compat.losses.margin import margin_loss
 from compat.preprocess import Floats
 from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
+from server_models.loop import Rows
 from server_models.pixels import Decoded
 from server_models.run_folder import RunFolder
 from server_models.terms import Batch, Gallery, weighted
-from server_models.train_cloud import Rows, fit_cloud
+from server_models.train_cloud import fit_cloud
 
 
 @dataclass(frozen=True)

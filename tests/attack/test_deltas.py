@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from compat import delta
 from compat.delta import DeltaHeader
-from compat.delta_index import DeltaIndex, Offer, delta_index_target
+from compat.delta_index import DeltaIndex, PackedFile, delta_index_target
 from compat.errors import OfflineError, UntrustedError
 from compat.files import digest_of
 from compat.manifest import Blob, blob_target
@@ -45,13 +45,13 @@ def stored(small, digest: str):
     return small.folder / "targets" / "furniture" / "blobs" / f"{digest}.{digest}"
 
 
-def offered(index: DeltaIndex, wanted: Blob) -> dict[str, Offer]:
+def offered(index: DeltaIndex, wanted: Blob) -> dict[str, PackedFile]:
     return {each.method: each for each in index.offers if each.result.digest == wanted.digest}
 
 
 def sign(small, wanted: Blob, packed: bytes, *, base: str | None, method: str = "tensors") -> None:
     """The family's own key signs for a delta that is none: a publisher's mistake, or a thief."""
-    offer = Offer(
+    offer = PackedFile(
         digest=digest_of(packed),
         size_bytes=len(packed),
         method=method,

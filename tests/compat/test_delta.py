@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compat import delta
 from compat.delta import Segment, pack_hdiff, pack_tensors, pack_whole, unpack
-from compat.delta_index import DeltaIndex, Offer, plan
+from compat.delta_index import DeltaIndex, PackedFile, plan
 from compat.errors import CorruptError, UntrustedError
 from compat.files import digest_of
 from compat.manifest import Blob
@@ -171,9 +171,9 @@ def test_a_segment_that_leads_out_of_the_base(segment):
         unpack(bomb(header.model_dump_json().encode(), bytes(100)), old, result=named(new))
 
 
-def offer(base: str | None, result: str, size_bytes: int, method: str = "tensors") -> Offer:
+def offer(base: str | None, result: str, size_bytes: int, method: str = "tensors") -> PackedFile:
     digest = digest_of(f"{base}{result}{size_bytes}{method}".encode())
-    return Offer(
+    return PackedFile(
         digest=digest,
         size_bytes=size_bytes,
         method=method,
