@@ -1,16 +1,19 @@
 """The headline: how near a phone model comes to the cloud model that it is 80 times cheaper than.
 
-    python -m benchmarks.headline                 # Objects-820, wild -> studio, hit_rate@10
-    python -m benchmarks.headline --member edge-m
+    python -m benchmarks.headline objects820      # wild -> studio, 328 unseen objects
+    python -m benchmarks.headline emoji           # one house -> another, 738 unseen meanings
+    python -m benchmarks.headline objects820 --member edge-m --seeds 1
 
-Trains the member of recipes/objects820.toml once per seed against the same frozen cloud model
-(resumable), exports LiteRT int8, and writes benchmarks/results/headline.json (another member:
-headline-MEMBER.json): M(query, gallery) of the paragon (cloud, cloud) and of the cross-test (edge,
-cloud) on 328 unseen objects, their paired difference with the 95% interval over classes.
+Trains the first member of recipes/SET.toml once per seed against the same frozen cloud model
+(resumable), exports LiteRT int8, and writes benchmarks/results/headline.json (the emoji:
+headline-emoji.json; another member: its name behind): hit_rate@10 of M(query, gallery) of the
+paragon (cloud, cloud) and of the cross-test (edge, cloud) on unseen classes, their paired
+difference with the 95% interval over classes.
 """
 
 import argparse
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -35,8 +38,25 @@ from server_models.family import Family
 from server_models.gallery_model import TrainedGallery
 from server_models.pixels import decode_all
 
-RECIPE = Path(__file__).parent / "recipes/objects820.toml"
-SET, METRIC = "objects820 wild -> studio, 328 unseen objects (renders)", "hit_rate@10"
+RECIPES = Path(__file__).parent / "recipes"
+METRIC = "hit_rate@10"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set with a recipe of its name."""
+
+    what: str
+    gallery_view: str  # what a gallery view begins with
+    file: str  # of the results, without its end
+
+
+SETS = {
+    "objects820": Source(
+        "objects820 wild -> studio, 328 unseen objects (renders)", "studio", "headline"
+    ),
+    "emoji": Source("emoji, one house -> another, 738 unseen meanings", "", "headline-emoji"),
+}
 
 
 def member_of(config: FamilyConfig, name: str, seed: int) -> tuple[FamilyConfig, MemberConfig]:
@@ -60,9 +80,9 @@ def int8_queries(family: Family, member: MemberConfig, held_out: HeldOut) -> Flo
     return np.concatenate(list(embed_pixels(embedder, pixels)))
 
 
-def measured(family: Family, member: MemberConfig) -> dict[str, object]:
+def measured(family: Family, member: MemberConfig, gallery_view: str) -> dict[str, object]:
     """One row of the headline: accuracies as fractions."""
-    held_out = HeldOut(family, gallery_view="studio")
+    held_out = HeldOut(family, gallery_view=gallery_view)
     gallery = held_out.cloud.gallery
     paragon = held_out.test(held_out.cloud.queries, gallery)
     edge = held_out.member(member)
@@ -91,7 +111,7 @@ def measured(family: Family, member: MemberConfig) -> dict[str, object]:
             "cross": _mean(cross.average_precision),
             "self": _mean(own.average_precision),
         },
-        "icon": icon_gallery(family, member),
+        **({"icon": icon_gallery(family, member)} if gallery_view else {}),
     }
 
 
@@ -108,7 +128,7 @@ def cloud_macs_of(family: Family) -> int:
     """Multiply-accumulates of the gallery model that was trained here."""
     model = family.gallery_model
     if not isinstance(model, TrainedGallery):
-        raise ConfigError(f"{RECIPE} has no gallery model to train")
+        raise ConfigError(f"{family.config.family} has no gallery model to train")
     return count_macs(model.net, model.preprocess.size_px)
 
 
@@ -122,22 +142,25 @@ def _interval(estimate: Estimate) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--member", default="edge-w")
+    parser.add_argument("set", choices=sorted(SETS))
+    parser.add_argument("--member", help="by its name in the recipe; the first when left out")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    config = read_family(RECIPE)
+    source, config = SETS[given.set], read_family(RECIPES / f"{given.set}.toml")
+    first = config.members[0].name
+    name = given.member or first
     workspace = Workspace(cache_folder() / "runs" / config.family)
     train_cloud(family_of(config, workspace), workspace)
     rows = []
-    suffix = "" if given.member == config.members[0].name else f"-{given.member}"
+    suffix = "" if name == first else f"-{name}"
     for seed in range(given.seeds):
-        seeded, member = member_of(config, given.member, seed)
+        seeded, member = member_of(config, name, seed)
         family = family_of(seeded, workspace)
         inputs = member_inputs(family_of(config, workspace), member)
         workspace.once(f"train-{member.name}", [inputs, seed], partial(family.train_member, member))
-        rows.append(measured(family, member))
-        found = {"set": SET, "metric": METRIC, "member": given.member, "seeds": rows}
-        write_atomic(RESULTS / f"headline{suffix}.json", canonical_json(found))
+        rows.append(measured(family, member, source.gallery_view))
+        found = {"set": source.what, "metric": METRIC, "member": name, "seeds": rows}
+        write_atomic(RESULTS / f"{source.file}{suffix}.json", canonical_json(found))
         sys.stdout.write(f"{rows[-1]}\n")
 
 
