@@ -28,22 +28,23 @@ def frontier_plot(rows: Sequence[Row], paragon: float) -> str:
         panels = figure.subplots(1, len(_COSTS), sharey=True)
         for axes, (column, unit, label) in zip(panels, _COSTS, strict=True):
             for row in rows:
-                _point(axes, row, float(str(row[column])) / unit)
+                _point(axes, row, float(str(row[column])) / unit, is_named=axes is panels[0])
             axes.axhline(100 * paragon, color="#444444", linestyle="--", label="paragon M(g, g)")
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
-            axes.set_ylim(bottom=0)
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.grid(visible=True, alpha=0.3)
-        panels[0].set_ylabel("cross mAP M(q, g) on unseen objects, %; bars: 95%")
+        panels[0].set_ylabel("cross mAP M(q, g) on unseen objects, % (log); bars: 95%")
         handles, labels = panels[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
-        panels[0].legend(shown.values(), shown.keys(), loc="center left", fontsize=8)
+        panels[-1].legend(shown.values(), shown.keys(), loc="center right", fontsize=8)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
 
 
-def _point(axes: Axes, row: Row, cost: float) -> None:
+def _point(axes: Axes, row: Row, cost: float, *, is_named: bool) -> None:
     value = 100 * float(str(row["cross mAP"]))
     low, high = (100 * float(edge) for edge in str(row["mAP 95%"]).split(" to "))
     origin, precision = str(row["made"]), str(row["file"])
@@ -53,12 +54,13 @@ def _point(axes: Axes, row: Row, cost: float) -> None:
         color=colour, markerfacecolor=colour if _FILLED[precision] else "white",
         elinewidth=0.8, alpha=0.9, label=f"{origin}, {precision}",
     )  # fmt: skip
-    if precision == "fp32":
+    if is_named and precision == "fp32":
         axes.annotate(
             str(row["network"]),
             (cost, value),
-            xytext=(-4, 4),
+            xytext=(-4, 3),
             textcoords="offset points",
             ha="right",  # the dearest stand at the right edge
+            rotation=-35,
             fontsize=6,
         )
