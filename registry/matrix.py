@@ -4,6 +4,7 @@ Only what was measured becomes an entry, what the gate refused included: a devic
 told "measured and refused" and not "unknown". Nothing here decides; the report did.
 """
 
+from compat.calibration import Calibration
 from compat.manifest import Model, ReleaseManifest
 from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix, Entry, matrix_target
 from compat.report import Report
@@ -54,11 +55,17 @@ def entries_of(
                 "admitted": each.verdict.admitted,
                 "cross": each.cross_test.map.value,
                 "criterion": each.self_test.map.value,
+                **score_fields(each.calibration),
             }
         )
         for each in report.artifacts
     )
     return reference, *measured
+
+
+def score_fields(found: Calibration | None) -> dict[str, float]:
+    """What an `Entry` says of its scores; nothing where they are left as they are."""
+    return {"score_scale": found.scale, "score_shift": found.shift} if found else {}
 
 
 def gallery_fields(
