@@ -31,10 +31,10 @@ _BLOCK_BYTES = 16 * 2**20
 
 
 class Calibration(Part):
-    """score = scale * cosine + shift: on the scale of the reference pair."""
+    """score = scale * cosine + shift: on the scale of the reference pair; 1 and 0: as it is."""
 
-    scale: float = Field(gt=0, le=1e3)
-    shift: float = Field(ge=-1e3, le=1e3)
+    scale: float = Field(default=1.0, gt=0, le=1e3)
+    shift: float = Field(default=0.0, ge=-1e3, le=1e3)
 
 
 @dataclass(frozen=True)

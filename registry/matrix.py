@@ -64,8 +64,9 @@ def entries_of(
 
 
 def score_fields(found: Calibration | None) -> dict[str, float]:
-    """What an `Entry` says of its scores; nothing where they are left as they are."""
-    return {"score_scale": found.scale, "score_shift": found.shift} if found else {}
+    """What an `Entry` says of its scores; as they are where no scale was found."""
+    scores = found or Calibration()
+    return {"score_scale": scores.scale, "score_shift": scores.shift}
 
 
 def gallery_fields(
