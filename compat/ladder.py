@@ -74,7 +74,7 @@ class Ladder(Wire):
 
     def calibrated(self, score: float) -> float:
         """A ``score`` in the gallery of `target`, on the scale of a gallery of `source`."""
-        return min(1.0, max(-1.0, self.score_scale * score + self.score_shift))
+        return self.score_scale * score + self.score_shift
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json"))
