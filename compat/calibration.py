@@ -27,6 +27,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("fitting a calibration", "server", "scipy") from error
 
 BINS = 4096  # of cosine, from -1 to 1: what is fitted on, however many pairs there are
+MAX_QUERIES = 1000  # drawn evenly, each against the whole gallery: two numbers need no more
 _BLOCK_BYTES = 16 * 2**20
 
 
@@ -70,8 +71,11 @@ def calibration(pair: LogOdds | None, reference: LogOdds | None) -> Calibration 
 def _counts(query: Floats, gallery: Floats, relevance: Relevance) -> tuple[Ints, Ints]:
     """Genuine and impostor pairs in each bin of cosine; an image and itself are neither."""
     check_corresponds(query, gallery, relevance)
+    asked = np.linspace(0, len(query) - 1, min(len(query), MAX_QUERIES)).astype(np.int64)
     genuine, both = np.zeros(BINS, dtype=np.int64), np.zeros(BINS, dtype=np.int64)
-    blocks = score_blocks(query, gallery, same=relevance.same, block_bytes=_BLOCK_BYTES)
+    blocks = score_blocks(
+        query, gallery, same=relevance.same, queries=asked, block_bytes=_BLOCK_BYTES
+    )
     for rows, scores in blocks:
         both += _binned(scores[scores > -np.inf])
         for row, of_row in zip(rows, scores, strict=True):

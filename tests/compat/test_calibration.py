@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from compat.calibration import LogOdds, calibration, log_odds
+from compat.calibration import MAX_QUERIES, LogOdds, calibration, log_odds
 from compat.errors import UsageError
 from compat.scores import relevance
 
@@ -92,6 +92,17 @@ def test_an_image_and_itself_are_no_pair():
     whole = log_odds(rows, rows, relevance(LABELS, LABELS))
     even = [-odds.offset / odds.slope for odds in (apart, whole)]  # the cosine of even odds
     assert even[0] < even[1]
+
+
+def test_of_very_many_queries_some_are_asked():
+    query, labels = np.tile(sides(1), (20, 1)), LABELS * 20
+    assert len(query) > MAX_QUERIES
+    few = np.linspace(0, len(query) - 1, MAX_QUERIES).astype(int)
+    every, some = (
+        log_odds(query[rows], sides(2), relevance([labels[row] for row in rows], LABELS))
+        for rows in (range(len(query)), few)
+    )
+    assert every == some
 
 
 def test_labels_of_another_set_are_refused():
