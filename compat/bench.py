@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compat.calibration import Calibration, LogOdds, calibration, log_odds
 from compat.flips import count_flips
 from compat.overlap import TopItems
 from compat.preprocess import Floats
@@ -36,6 +37,7 @@ class Bench:
     macs: int  # of the cloud model
     threshold: AcceptRates | None  # chosen on the paragon
     scores: ScoreHistogram  # of the paragon
+    odds: LogOdds | None  # of the paragon
 
     @classmethod
     def of(
@@ -59,12 +61,17 @@ class Bench:
             macs=macs,
             threshold=paragon.accepted,
             scores=score_histogram(query, gallery, relevance),
+            odds=log_odds(query, gallery, relevance),
         )
 
     def survey(self, query: Floats) -> Survey:
         """A member's queries in the cloud's gallery: M(q, g), its top ten and accept rates."""
         threshold = self.threshold.threshold if self.threshold else None
         return survey(query, self.gallery, self.relevance, threshold=threshold)
+
+    def calibration(self, query: Floats) -> Calibration | None:
+        """What brings a member's scores onto the paragon's: (Q, D)."""
+        return calibration(log_odds(query, self.gallery, self.relevance), self.odds)
 
     def retrieval(self, tested: RetrievalPerQuery) -> Retrieval:
         return Retrieval.model_validate(

@@ -56,6 +56,8 @@ class Ladder(Wire):
     criterion: Fraction  # mAP of what was there before: M(old member, old gallery)
     queries: int = Field(ge=2)
     dataset_digest: Digest
+    score_scale: float = Field(default=1.0, gt=0, le=1e3)
+    score_shift: float = Field(default=0.0, ge=-1e3, le=1e3)
     rungs: tuple[Rung, ...] = Field(max_length=3)
 
     @model_validator(mode="after")
@@ -69,6 +71,10 @@ class Ladder(Wire):
         if len(set(kinds)) != len(kinds):
             raise ValueError(f"a rung stands twice: {kinds}")
         return self
+
+    def calibrated(self, score: float) -> float:
+        """A ``score`` in the gallery of `target`, on the scale of a gallery of `source`."""
+        return self.score_scale * score + self.score_shift
 
     def to_bytes(self) -> bytes:
         return canonical_json(self.model_dump(mode="json"))

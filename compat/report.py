@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from compat.calibration import Calibration
 from compat.device_evidence import AttestationSection
 from compat.diagnosis_section import DiagnosisSection
 from compat.errors import UsageError
@@ -129,6 +130,7 @@ class ArtifactEvidence(Part):
     cross_above_self_p: float  # permutation test in mAP, Holm-adjusted over the artifacts
     amortised_macs: float  # for one query a gallery item: (c_g + c_q) / 2
     scores: ScoreHistogram | None = None  # of M(q, g)
+    calibration: Calibration | None = None  # onto M(g, g); None: the scores tell nothing apart
     provenance: Provenance = "measured here"
     cost_provenance: Provenance = "declared"  # macs and params: what the export counted
     verdict: Verdict

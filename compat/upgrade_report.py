@@ -3,12 +3,21 @@
 Releases stand oldest first; the last one is new. A pair has a criterion that its accuracy has to
 exceed: a newer cloud model on older vectors must beat the older one there, M(new, old) > M(old,
 old); everything else, a query model on vectors of another model, must beat itself, M(q, q).
+
+A model that was exported is measured file by file, by the embedder that ships: such pairs can be
+signed. One that was not is measured as it was trained, and tells whether to go on.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
+
+from pydantic import ValidationError
 
 from compat.backward import average_compatibility, average_precisions, backward
+from compat.calibration import Calibration, LogOdds, calibration, log_odds
+from compat.errors import UsageError
+from compat.manifest import Digest, Precision, Runtime
 from compat.preprocess import Floats
 from compat.report_parts import Estimate, Part
 from compat.retrieval import PerQuery
@@ -16,16 +25,31 @@ from compat.scores import Keys, Relevance
 from compat.space import Name
 from compat.statistics import mean_interval, paired_difference_interval
 
+MAX_UPGRADE_BYTES = 16 * 2**20
+
+
+class Exported(Part):
+    """The file that embedded."""
+
+    digest: Digest
+    runtime: Runtime
+    precision: Precision
+
 
 @dataclass(frozen=True)
 class Embedded:
-    """One model's embeddings of the held-out images."""
+    """One model's embeddings of the held-out images, or one exported file's of it."""
 
     release: str
     name: str
     queries: Floats  # (Q, D)
     gallery: Floats  # (G, D)
     is_cloud: bool  # it makes the gallery of its release
+    exported: Exported | None = None  # None: as it was trained
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.release, self.name, self.exported.digest if self.exported else ""
 
 
 class UpgradePair(Part):
@@ -37,6 +61,15 @@ class UpgradePair(Part):
     cross: Estimate
     criterion: Estimate | None  # what cross has to exceed; None for a cloud model on its own rows
     above: Estimate | None  # cross - criterion, paired
+    exported: Exported | None = None  # which file asked; None: the trained model
+    gallery_digest: Digest | None = None  # of the file that made the rows
+    calibration: Calibration | None = None  # onto the cloud model of the query's own release
+
+    @property
+    def label(self) -> str:
+        """The query model, and which file of it."""
+        file = self.exported
+        return f"{self.query} {file.runtime}/{file.precision}" if file else self.query
 
     @property
     def holds(self) -> bool | None:
@@ -58,6 +91,23 @@ class UpgradeReport(Part):
     update_gain: Estimate | None  # None: the criterion fails, or nothing to compare with
     unconstrained: Estimate | None  # M(new*, new*), when it was trained
     self_above_unconstrained: Estimate | None  # M(new, new) - M(new*, new*), paired
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether the new release was measured by its exported files, so that it can be signed."""
+        ours = [each for each in self.pairs if each.query_release == self.version]
+        return any(each.exported and each.gallery_release != self.version for each in ours)
+
+    @classmethod
+    def from_bytes(cls, blob: bytes) -> Self:
+        """Raises UsageError when the bytes are no matrix of an upgrade."""
+        try:
+            return cls.model_validate_json(blob)
+        except ValidationError as error:
+            raise UsageError(
+                f"not a matrix of an upgrade that this version reads ({error.errors()[0]['msg']}): "
+                "run kinspace upgrade again"
+            ) from error
 
 
 def upgrade_report(
@@ -86,31 +136,32 @@ def upgrade_report(
         progress(f"{query.release} {query.name} on {gallery.release}")
         return average_precisions(query.queries, gallery.gallery, relevance)
 
-    own = {(m.release, m.name): test(m, m) for m in models}
+    own = {m.key: test(m, m) for m in models}
+    odds = {(m.key, g.release): _odds(m, g, relevance) for m in models for g in clouds}
+    natural = {g.release: odds[g.key, g.release] for g in clouds}
     crosses = {
-        (m.release, m.name, g.release): own[m.release, m.name] if m is g else test(m, g)
-        for m in models
-        for g in clouds
+        (m.key, g.release): own[m.key] if m is g else test(m, g) for m in models for g in clouds
     }
     pairs = []
     for model in models:
         for cloud in clouds:
-            cross = crosses[model.release, model.name, cloud.release]
+            cross = crosses[model.key, cloud.release]
             newer = releases.index(model.release) > releases.index(cloud.release)
             judge = cloud if model.is_cloud and newer else model
-            criterion = None if model is cloud else own[judge.release, judge.name]
-            pairs.append(_pair(model, cloud, cross, criterion, classes))
+            criterion = None if model is cloud else own[judge.key]
+            scores = calibration(odds[model.key, cloud.release], natural[model.release])
+            pairs.append(_pair(model, cloud, cross, criterion, classes, scores))
 
     free = None if unconstrained is None else test(unconstrained, unconstrained)
     chain = {
         (new.release, old.release): backward(
-            crosses[new.release, new.name, old.release], own[old.release, old.name], free, classes
+            crosses[new.key, old.release], own[old.key], free, classes
         )
         for turn, new in enumerate(clouds)
         for old in clouds[:turn]
     }
     last = chain[releases[-1], releases[-2]]
-    new = own[clouds[-1].release, clouds[-1].name]
+    new = own[clouds[-1].key]
     return UpgradeReport(
         family=family,
         version=version,
@@ -128,8 +179,19 @@ def upgrade_report(
     )
 
 
+def _odds(query: Embedded, gallery: Embedded, relevance: Relevance) -> LogOdds | None:
+    """Over the dimensions of both."""
+    dim = min(query.queries.shape[1], gallery.gallery.shape[1])
+    return log_odds(query.queries[:, :dim], gallery.gallery[:, :dim], relevance)
+
+
 def _pair(
-    model: Embedded, cloud: Embedded, cross: PerQuery, criterion: PerQuery | None, classes: Keys
+    model: Embedded,
+    cloud: Embedded,
+    cross: PerQuery,
+    criterion: PerQuery | None,
+    classes: Keys,
+    scores: Calibration | None,
 ) -> UpgradePair:
     return UpgradePair(
         query_release=model.release,
@@ -140,6 +202,9 @@ def _pair(
         above=(
             None if criterion is None else paired_difference_interval(cross, criterion, classes)
         ),
+        exported=model.exported,
+        gallery_digest=cloud.exported.digest if cloud.exported else None,
+        calibration=scores,
     )
 
 
@@ -175,7 +240,7 @@ def markdown_of(report: UpgradeReport) -> str:
             verdict = "holds" if pair.holds else "fails"
             cells = [f"{pair.criterion.value:.1%}", _points(pair.above), verdict]
         lines.append(
-            f"| {pair.query_release} {pair.query} | {pair.gallery_release} "
+            f"| {pair.query_release} {pair.label} | {pair.gallery_release} "
             f"| {pair.cross.value:.1%} | {' | '.join(cells)} |"
         )
     return "\n".join(lines) + "\n"

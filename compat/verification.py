@@ -275,6 +275,7 @@ def _measure(
                 gallery_macs=bench.macs, query_macs=member.macs, queries_per_item=1.0
             ),
             "scores": score_histogram(query, bench.gallery, bench.relevance),
+            "calibration": bench.calibration(query),
             "verdict": _UNJUDGED,
         }
     )

@@ -20,10 +20,11 @@ from edge.search import Answer, search_many, search_photo, space_of
 
 
 class Climbed(NamedTuple):
-    """An answer, and the rung that gave it."""
+    """An answer, the rung that gave it, and the ladder that this is one of."""
 
     rung: Rung
     answer: Answer
+    ladder: Ladder
 
 
 class Held(NamedTuple):
@@ -52,7 +53,8 @@ def search_by_ladder(
     reasons = []
     for rung in climb(held.ladder, Means(kept, may_send_photo)):
         try:
-            return Climbed(rung, _take(rung, device, active, before, held, url, photo, k))
+            answer = _take(rung, device, active, before, held, url, photo, k)
+            return Climbed(rung, answer, held.ladder)
         except QueryRefusedError as error:
             reasons.append(f"{rung.kind}: {error}")
     raise QueryRefusedError(f"every rung was refused: {'; '.join(reasons)}")

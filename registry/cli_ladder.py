@@ -64,6 +64,7 @@ def publish(
         measured = measure(
             read_dataset(data),
             new=queried,
+            own=Side.cloud(newer),
             old=Side.member(older, _same_name(older.manifest, member)),
             gallery=Side.cloud(older),
             min_share=min_share,

@@ -41,8 +41,9 @@ def upgrade(
 ) -> None:
     """Train the cloud model compatible with an old release; measure who may search what.
 
-    Then train, export, verify and publish the family as any other. Exit 5 when the new model does
-    not search the old vectors better than the old one does.
+    Then train and export the family as any other, measure its files by upgrading again, verify and
+    publish: that signs who may search what. Exit 5 when the new model does not search the old
+    vectors better than the old one does.
     """
     config, workspace = open_family(family, out)
     from compat.upgrade_report import markdown_of

@@ -21,6 +21,7 @@ from compat.previous_answers import PreviousRelease
 from compat.report import MAX_REPORT_BYTES, ArtifactTiming, ProbeTiming, Report, Timing
 from compat.space import EmbeddingSpace
 from compat.terminal import STDERR
+from compat.upgrade_report import MAX_UPGRADE_BYTES
 from compat.verification import Subject, verify
 from edge.embedder import open_embedder
 from edge.footprint import measure
@@ -114,7 +115,13 @@ def candidate_of(
         cloud=cloud_model,
         members=tuple(described),
         blobs=blobs,
+        upgrade=_upgrade(workspace),
     )
+
+
+def _upgrade(workspace: Workspace) -> bytes | None:
+    path = workspace.upgrade / "matrix.json"
+    return read_bounded(path, MAX_UPGRADE_BYTES) if path.exists() else None
 
 
 def embedder_of(

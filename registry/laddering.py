@@ -9,10 +9,9 @@ rule.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from compat.adapter import Adapter
 from compat.adapter_fit import best_kind, fit_adapter
+from compat.calibration import Calibration, calibration, log_odds
 from compat.dataset import Dataset, LabelledImage
 from compat.embedding import Embedder
 from compat.errors import DataError, RefusedError, UsageError
@@ -23,7 +22,7 @@ from compat.matrix import CompatibilityMatrix, Entry, matrix_target
 from compat.preprocess import Floats
 from compat.report_parts import Estimate
 from compat.retrieval import retrieval_per_query
-from compat.scores import relevance
+from compat.scores import Relevance, relevance
 from compat.statistics import mean_interval
 from registry.gallery_build import embed_images
 from registry.local_release import LocalRelease
@@ -39,6 +38,7 @@ class Measured:
 
     ladder: Ladder
     adapter: Adapter
+    scores: Calibration  # of adapted queries, onto the gallery model's own
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,20 @@ class Side:
 
 
 def measure(
-    dataset: Dataset, *, new: Side, old: Side, gallery: Side, min_share: float = MIN_SHARE
+    dataset: Dataset,
+    *,
+    new: Side,
+    own: Side,
+    old: Side,
+    gallery: Side,
+    min_share: float = MIN_SHARE,
 ) -> Measured:
     """Fit the adapter on the training split; measure every rung on the held-out one.
 
     Args:
         dataset: of both releases.
         new: the member whose embeddings the gallery does not admit.
+        own: the cloud model of its release: onto its scores those of the gallery are brought.
         old: the member that queried the gallery before.
         gallery: the cloud model that made the gallery.
         min_share: a rung must find this share of what ``old`` finds, else it is not admitted.
@@ -106,13 +113,18 @@ def measure(
         target=target,
         target_digest=gallery.artifacts[0].digest,
     )
+    relevant = relevance([each.label for each in queries], [each.label for each in items])
     rows = _embed(gallery, items)
-    adapted = adapter.apply(_embed(new, queries), artifact_digest=new.digests[0])
-    found = {
-        "adapter": _map(adapted, rows, queries, items),
-        "dual": _map(_embed(old, queries), rows, queries, items),
-        "cloud": _map(_embed(gallery, queries), rows, queries, items),
+    asked = {
+        "adapter": adapter.apply(_embed(new, queries), artifact_digest=new.digests[0]),
+        "dual": _embed(old, queries),
+        "cloud": _embed(gallery, queries),
     }
+    found = {kind: _map(query, rows, relevant, queries) for kind, query in asked.items()}
+    odds = log_odds(asked["cloud"], rows, relevant)
+    own_odds = log_odds(_embed(own, queries), _embed(own, items), relevant)
+    scores = calibration(odds, own_odds) or Calibration()
+    adapted = calibration(log_odds(asked["adapter"], rows, relevant), odds) or Calibration()
     before = found["dual"].value
     blob = adapter.to_bytes()
     made_by: dict[RungKind, tuple[str, ...]] = {
@@ -143,8 +155,10 @@ def measure(
         queries=found["adapter"].counted,
         dataset_digest=dataset.digest,
         rungs=rungs,
+        score_scale=scores.scale,
+        score_shift=scores.shift,
     )
-    return Measured(ladder, adapter)
+    return Measured(ladder, adapter, adapted)
 
 
 def sign(repository: Repository, measured: Measured, new: Side) -> CompatibilityMatrix:
@@ -202,6 +216,8 @@ def _entry(
         cross=rung.cross,
         criterion=ladder.criterion,
         report_digest=evidence,
+        score_scale=measured.scores.scale,
+        score_shift=measured.scores.shift,
     )
 
 
@@ -215,13 +231,8 @@ def _embed(side: Side, images: Sequence[LabelledImage]) -> Floats:
 
 
 def _map(
-    query: Floats,
-    rows: Floats,
-    queries: Sequence[LabelledImage],
-    items: Sequence[LabelledImage],
+    query: Floats, rows: Floats, relevant: Relevance, queries: Sequence[LabelledImage]
 ) -> Estimate:
     """mAP, classes resampled whole."""
-    labels = [image.label for image in queries]
-    relevant = relevance(labels, [image.label for image in items])
-    values = retrieval_per_query(np.asarray(query), rows, relevant).average_precision
-    return mean_interval(values, labels)
+    values = retrieval_per_query(query, rows, relevant).average_precision
+    return mean_interval(values, [image.label for image in queries])

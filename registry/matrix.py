@@ -4,6 +4,7 @@ Only what was measured becomes an entry, what the gate refused included: a devic
 told "measured and refused" and not "unknown". Nothing here decides; the report did.
 """
 
+from compat.calibration import Calibration
 from compat.manifest import Model, ReleaseManifest
 from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix, Entry, matrix_target
 from compat.report import Report
@@ -54,11 +55,18 @@ def entries_of(
                 "admitted": each.verdict.admitted,
                 "cross": each.cross_test.map.value,
                 "criterion": each.self_test.map.value,
+                **score_fields(each.calibration),
             }
         )
         for each in report.artifacts
     )
     return reference, *measured
+
+
+def score_fields(found: Calibration | None) -> dict[str, float]:
+    """What an `Entry` says of its scores; as they are where no scale was found."""
+    scores = found or Calibration()
+    return {"score_scale": scores.scale, "score_shift": scores.shift}
 
 
 def gallery_fields(

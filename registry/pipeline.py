@@ -9,6 +9,7 @@ from compat.previous_answers import PreviousRelease
 from compat.report import MAX_REPORT_BYTES, Report
 from compat.report_words import refusal_in_words
 from compat.terminal import STDERR
+from compat.upgrade_report import UpgradeReport
 from compat.wire import canonical_json
 from edge.device import STABLE
 from registry.candidate import CandidateFolder
@@ -98,6 +99,11 @@ def publish_family(
         cloud=config.cloud.name,
         members=_member_names(config),
     )
+    if candidate.upgrade and not UpgradeReport.from_bytes(candidate.upgrade).is_of_files:
+        STDERR.print(
+            "warning: the upgrade was measured before the export, so the new models are admitted "
+            "to no older gallery: run kinspace upgrade again, then publish again"
+        )
     repository = Repository(registry, KeyFolder(keys))
     repository.create()
     repository.add_family(config.family)

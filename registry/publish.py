@@ -22,7 +22,7 @@ from compat.manifest import (
     blob_target,
     manifest_target,
 )
-from compat.matrix import matrix_target
+from compat.matrix import CompatibilityMatrix, matrix_target
 from compat.report import ArtifactEvidence, Report
 from compat.space import EmbeddingSpace
 from edge.device import STABLE
@@ -30,6 +30,7 @@ from registry.channels import offered, pointer_of
 from registry.matrix import stored_matrix, with_release
 from registry.repository import Repository
 from registry.running_costs import with_costs
+from registry.upgraded_pairs import upgraded_pairs
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Candidate:
     cloud: Model  # the gallery model, with the artifact that the report measured
     members: tuple[Member, ...]  # with all exported artifacts, admitted or not
     blobs: Mapping[str, bytes]  # digest -> bytes of every artifact and golden set
+    upgrade: bytes | None = None  # the matrix of `kinspace upgrade`, where the release is one
 
 
 def assemble(
@@ -99,12 +101,14 @@ def publish(
 ) -> ReleaseManifest:
     """Sign ``candidate`` as a release and offer it on ``channel``, in one commit.
 
-    Safe to repeat: publishing the same bytes again changes nothing, also after a crash. What the
-    channel follows and the commit are one step: a release that came in between is never undone.
+    Safe to repeat: publishing the same bytes again changes nothing, also after a crash; pairs that
+    an upgrade measured since then are added. What the channel follows and the commit are one step:
+    a release that came in between is never undone.
 
     Raises:
         RefusedError: see `assemble` and `offered`; or the version is published with other bytes.
-            Remedy: choose a new version.
+            Remedy: choose a new version. Or the upgrade's matrix is of other files, see
+            `registry.upgraded_pairs`.
         CorruptError: a blob is not what its digest says. Remedy: export again.
         ConflictError: another publisher was first; nothing is served of this. Remedy: repeat.
         UsageError, OfflineError, UntrustedError: see `Repository`.
@@ -120,23 +124,48 @@ def publish(
     family, name = manifest.family, manifest_target(manifest.family, manifest.version)
     version = repository.version
     published = repository.read(family, name, max_bytes=MAX_MANIFEST_BYTES)
+    stored = stored_matrix(repository, family)
     if published == manifest.to_bytes():
+        matrix = with_upgrade(stored, manifest, candidate)
+        if matrix != stored:
+            evidence = _evidence(family, candidate)
+            moving = {matrix_target(family): matrix.to_bytes()}
+            repository.sign_targets(family, evidence, moving=moving, expected=version)
         return manifest
     if published is not None:
         raise RefusedError(f"{name} is published with other bytes: choose a new version")
     report = Report.from_bytes(candidate.report)
     after = offered(repository, manifest, lambda: report, channel=channel, percent=percent)
     pointer = pointer_of(repository, after, "publish", manifest.version)
-    matrix = with_release(stored_matrix(repository, family), manifest, report)
+    matrix = with_upgrade(with_release(stored, manifest, report), manifest, candidate)
     repository.sign_targets(
         family,
         {blob_target(family, digest): blob for digest, blob in blobs.items()}
         | {name: manifest.to_bytes()}
+        | _evidence(family, candidate)
         | pointer.entry,
         moving={**pointer.moving, matrix_target(family): matrix.to_bytes()},
         expected=version,
     )
     return manifest
+
+
+def with_upgrade(
+    matrix: CompatibilityMatrix, manifest: ReleaseManifest, candidate: Candidate
+) -> CompatibilityMatrix:
+    """``matrix``, and what `kinspace upgrade` measured between this release and older ones."""
+    if candidate.upgrade is None:
+        return matrix
+    models = (candidate.cloud, *candidate.members)
+    files = frozenset(each.digest for model in models for each in model.artifacts)
+    pairs = upgraded_pairs(matrix, manifest, files=files, measured=candidate.upgrade)
+    return matrix.with_entries(pairs)
+
+
+def _evidence(family: str, candidate: Candidate) -> dict[str, bytes]:
+    """What an upgrade's entries are the verdict of."""
+    blob = candidate.upgrade
+    return {} if blob is None else {blob_target(family, digest_of(blob)): blob}
 
 
 def _mismatches(

@@ -2,10 +2,12 @@
 
 Trains the family's cloud model compatible with an old release, then measures the whole matrix of
 query models and gallery generations on the held-out split. Members are trained by ``kinspace
-train`` as for any family; called again after it, the matrix has them too.
+train`` as for any family; called again after it, the matrix has them too. What is exported is
+measured by its files: those pairs ``kinspace publish`` signs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from compat.arrays import read_array, write_array
@@ -17,7 +19,13 @@ from compat.scores import relevance
 from compat.terminal import STDERR
 from compat.upgrade_report import Embedded, UpgradeReport, markdown_of, upgrade_report
 from compat.wire import canonical_json
-from registry.stages import family_of, member_inputs, plain_cloud_inputs
+from registry.exported_model import ExportedModel, exported_models
+from registry.stages import (
+    cloud_inputs,
+    family_of,
+    member_inputs,
+    plain_cloud_inputs,
+)
 from registry.workspace import Workspace
 from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
 from server_models.family import Family
@@ -76,8 +84,10 @@ def upgrade_family(
             for member in config.members
             if workspace.is_done(f"train-{member.name}", member_inputs(family, member))
         ),
+        workspace.models,
     )
-    models = [*old, *_embedded(workspace, new, sides)]
+    stale = _not_exported(family, workspace)
+    models = [*old, *_embedded(workspace, new, sides, stale)]
     measured = None if free is None else _sides(workspace, "", free, sides, cloud=True)
     with STDERR.status("measure") as status:
         report = upgrade_report(
@@ -94,6 +104,15 @@ def upgrade_family(
     write_atomic(workspace.upgrade / "matrix.json", canonical_json(report.model_dump(mode="json")))
     write_atomic(workspace.upgrade / "matrix.md", markdown_of(report).encode())
     return report
+
+
+def _not_exported(family: Family, workspace: Workspace) -> frozenset[str]:
+    """Models of the new release whose exported files, if any, are of other weights."""
+    inputs = {family.config.cloud.name: cloud_inputs(family)}
+    inputs |= {each.name: member_inputs(family, each) for each in family.config.members}
+    return frozenset(
+        name for name, of in inputs.items() if not workspace.is_done(f"export-{name}", of)
+    )
 
 
 def _check_apart(workspace: Workspace, release: Path) -> None:
@@ -164,25 +183,38 @@ def _unconstrained(family: Family, workspace: Workspace) -> OldModel:
 
 
 Sides = tuple[Sequence[LabelledImage], Sequence[LabelledImage]]
+Embeds = OldModel | OldVectors | ExportedModel
 
 
-def _embedded(workspace: Workspace, release: OldRelease, sides: Sides) -> Iterator[Embedded]:
-    """The cloud model first, then the members."""
-    yield _sides(workspace, release.label, release.cloud, sides, cloud=True)
-    for member in release.members:
-        yield _sides(workspace, release.label, member, sides, cloud=False)
+def _embedded(
+    workspace: Workspace, release: OldRelease, sides: Sides, stale: Collection[str] = ()
+) -> Iterator[Embedded]:
+    """The cloud model first, then the members: each exported file, else the trained model.
+
+    Args:
+        stale: models whose exported files are not to be measured.
+    """
+    for model in (release.cloud, *release.members):
+        is_cloud = model is release.cloud
+        files: tuple[ExportedModel, ...] = ()
+        if release.models is not None and model.name not in stale:
+            artifacts = Workspace(release.models.parent).artifacts
+            files = exported_models(artifacts, model.name, model.dim)
+        for file in files:
+            found = _sides(workspace, release.label, file, sides, cloud=is_cloud)
+            yield replace(found, exported=file.exported)
+        if not files:
+            yield _sides(workspace, release.label, model, sides, cloud=is_cloud)
 
 
 def _sides(
-    workspace: Workspace, release: str, model: OldModel | OldVectors, sides: Sides, *, cloud: bool
+    workspace: Workspace, release: str, model: Embeds, sides: Sides, *, cloud: bool
 ) -> Embedded:
     queries, gallery = (_cached(workspace, model, images) for images in sides)
     return Embedded(release, model.name, queries, gallery, cloud)
 
 
-def _cached(
-    workspace: Workspace, model: OldModel | OldVectors, images: Sequence[LabelledImage]
-) -> Floats:
+def _cached(workspace: Workspace, model: Embeds, images: Sequence[LabelledImage]) -> Floats:
     """Embeddings are kept by model and images: a run that was cut off goes on from there."""
     named = digest_of("\n".join(image.name for image in images).encode())
     path = workspace.upgrade / "embedded" / f"{model.digest[:16]}-{named[:16]}.npy"

@@ -82,6 +82,7 @@ class OldRelease:
     cloud: OldModel | OldVectors
     head: Mapping[str, Floats]  # class -> row (K,); empty where it is not known
     members: tuple[OldModel, ...] = ()
+    models: Path | None = None  # the folder of its run folders
 
 
 def read_release(path: Path) -> OldRelease:
@@ -112,7 +113,7 @@ def read_release(path: Path) -> OldRelease:
         if "aim" in of and (each / "weights.safetensors").exists()
     )
     label = (root.resolve().parent if root.name == "models" else root.resolve()).name
-    return OldRelease(label, cloud, head, members)
+    return OldRelease(label, cloud, head, members, root)
 
 
 def read_cloud(folder: RunFolder) -> tuple[OldModel, dict[str, Floats]]:

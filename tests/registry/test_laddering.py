@@ -1,42 +1,40 @@
 """A foreign new model before an old gallery: each rung over real HTTP, in the signed order."""
 
 import json
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import typer
-import uvicorn
-from tiles import SPACE, candidate, embedder_of, model, tiles_in
+from foreign import (
+    G1,
+    G2,
+    NEW_CLOUD,
+    OLD_CLOUD,
+    gallery,
+    ladder_of,
+    ladder_publish,
+    photo_of,
+    release,
+    repository_in,
+    resigned,
+    served,
+    two_releases,
+)
+from tiles import SPACE, model, tiles_in
 from typer.testing import CliRunner
 
 from compat.adapter import Adapter
-from compat.dataset import read_dataset
 from compat.errors import OfflineError, QueryRefusedError, UntrustedError
 from compat.files import digest_of
-from compat.ladder import Ladder, Means, climb, ladder_target
+from compat.ladder import Means, climb, ladder_target
 from compat.manifest import Blob, blob_target
-from compat.matrix import MAX_MATRIX_BYTES, CompatibilityMatrix, matrix_target
+from compat.matrix import CompatibilityMatrix, matrix_target
 from compat.space import EmbeddingSpace
 from edge.device import Device
 from edge.ladder import fetch_ladder, search_by_ladder
 from registry.cli_ladder import ladder_app
 from registry.cli_search import search
-from registry.gallery_build import build_from_dataset
-from registry.keys import KeyFolder
-from registry.local_release import LocalRelease
-from registry.publish import publish
-from registry.repository import Repository
-from registry.service import create_app
-from registry.storage.files import FileStore
-
-G1, G2 = SPACE, EmbeddingSpace(family=SPACE.family, generation=2, dim=SPACE.dim)
-OLD_CLOUD, OLD_SMALL = model(0.0), model(0.05)
-NEW_CLOUD, NEW_SMALL = model(-9.0), model(-9.1)  # foreign: another matrix altogether
 
 search_app = typer.Typer()
 search_app.command()(search)
@@ -46,76 +44,14 @@ search_app.command()(search)
 def root(tmp_path) -> Path:
     """registry/ with 1.0.0 and a foreign 2.0.0, data/, and the gallery g/ that 1.0.0 embedded."""
     dataset = tiles_in(tmp_path / "data", 30, n_train=40)
-    repository_in(tmp_path).create()
-    repository_in(tmp_path).add_family(G1.family)
-    release(tmp_path, "1.0.0", OLD_CLOUD, OLD_SMALL, G1)
-    build_from_dataset(
-        tmp_path / "g", dataset, embedder_of(OLD_CLOUD, tmp_path),
-        space=G1, model_digest=digest_of(OLD_CLOUD),
-    )  # fmt: skip
+    gallery(tmp_path, "g", dataset, OLD_CLOUD, G1)
     return tmp_path
-
-
-def repository_in(root) -> Repository:
-    return Repository(FileStore(root / "registry"), KeyFolder(root / "keys"))
-
-
-def release(root, version, cloud, small, space) -> None:
-    made = candidate(
-        root / "data", version=version, cloud=cloud, members={"small": small}, space=space
-    )
-    publish(repository_in(root), made)
 
 
 @pytest.fixture
 def device(root) -> Device:
     """It ran 1.0.0, then took 2.0.0."""
-    device = Device(root / "phone")
-    device.init(str(root / "registry"), repository_in(root).trusted_root, G1.family)
-    device.update()
-    release(root, "2.0.0", NEW_CLOUD, NEW_SMALL, G2)
-    assert device.update().version == "2.0.0"
-    return device
-
-
-def ladder_publish(root, *more):
-    where = ("--registry", root / "registry", "--keys", root / "keys", "--data", root / "data")
-    versions = ("--family", G1.family, "--new", "2.0.0", "--old", "1.0.0")
-    arguments = ["publish", *where, *versions, *more]
-    return CliRunner().invoke(ladder_app, [str(each) for each in arguments])
-
-
-@contextmanager
-def served(root, *, photos=False) -> Iterator[str]:
-    """The old gallery, by its release and the matrix as it is now."""
-    (root / "scratch").mkdir(exist_ok=True)
-    store = FileStore(root / "registry")
-    old = LocalRelease(store, G1.family, root / "scratch", version="1.0.0")
-    embedder = old.open_cloud() if photos else None
-    app = create_app(store, root / "g", old.manifest, matrix=old.matrix, photo_embedder=embedder)
-    listening = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
-
-
-def photo_of(root):
-    return read_dataset(root / "data").of("test", "query")[3]
-
-
-def resigned(root, **over) -> Ladder:
-    """The signed ladder with other fields, signed again."""
-    repository = repository_in(root)
-    name = ladder_target(G2, "small", G1.id)
-    ladder = Ladder.model_validate_json(repository.read(G1.family, name, max_bytes=9**9))
-    changed = Ladder.model_validate(ladder.model_dump() | over)
-    repository.sign_targets(G1.family, {}, moving={name: changed.to_bytes()})
-    return changed
+    return two_releases(root)
 
 
 def test_the_adapter_is_the_first_rung(root, device):
@@ -143,6 +79,17 @@ def test_the_adapter_is_the_first_rung(root, device):
     assert answer["hits"][0]["generation"] == "1.0.0"
 
 
+def test_scores_are_fitted_and_signed(root, device):
+    """The adapter's onto those of the gallery's own model, those onto the new model's."""
+    assert ladder_publish(root).exit_code == 0
+    ladder = ladder_of(root)
+    assert (ladder.score_scale, ladder.score_shift) != (1, 0)
+    blob = repository_in(root).read(G1.family, matrix_target(G1.family), max_bytes=9**9)
+    matrix = CompatibilityMatrix.from_bytes(blob, family=G1.family)
+    adapted = matrix.check(artifact_digest=ladder.rungs[0].makes_query[0], gallery="1.0.0")
+    assert (adapted.score_scale, adapted.score_shift) != (1, 0)
+
+
 def test_without_a_ladder_the_query_is_refused(root, device):
     with served(root) as url:
         asked = ["--home", str(root / "phone"), "--server", url, str(photo_of(root).path)]
@@ -162,13 +109,6 @@ def test_the_order_is_the_signed_one(root, device):
     assert (allowed.rung.kind, kept.rung.kind) == ("cloud", "dual")
     for climbed in (allowed, kept):
         assert climbed.answer.results[0][0].label == photo.label
-
-
-def ladder_of(root) -> Ladder:
-    name = ladder_target(G2, "small", G1.id)
-    return Ladder.model_validate_json(
-        repository_in(root).read(G1.family, name, max_bytes=MAX_MATRIX_BYTES)
-    )
 
 
 def test_a_photo_is_sent_only_when_it_is_allowed(root, device):

@@ -2,6 +2,7 @@
 
 from measured import RETRIEVAL, measured
 
+from compat.calibration import Calibration
 from compat.files import digest_of
 from compat.manifest import Artifact, Blob, Member, Model, ReleaseManifest
 from compat.matrix import CompatibilityMatrix
@@ -93,3 +94,13 @@ def test_the_same_cloud_model_again_makes_no_new_generation():
     assert {each.gallery_generation for each in again.entries} == {"1.0.0"}
     newest = release("1.0.1")[0].report.digest
     assert {each.report_digest for each in again.entries} == {newest}
+
+
+def test_the_entry_carries_the_scale_that_the_report_fitted():
+    manifest, report = release("1.0.0")
+    fitted = report.artifacts[0].model_copy(
+        update={"calibration": Calibration(scale=1.5, shift=-0.2)}
+    )
+    report = report.model_copy(update={"artifacts": (fitted, *report.artifacts[1:])})
+    found = with_release(EMPTY, manifest, report).entries
+    assert [(each.score_scale, each.score_shift) for each in found] == [(1, 0), (1.5, -0.2), (1, 0)]

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiles import RECIPE, model
 from typer.testing import CliRunner, Result
 
+from compat.files import digest_of
+from registry.candidate import CandidateFolder
 from registry.cli import app
+from registry.stages import cloud_inputs, family_of, member_inputs
+from registry.workspace import Workspace
+from server_models.config import read_family
 
 CLOUD = """
 family = "shapes"
@@ -107,6 +113,48 @@ def test_the_whole_matrix_is_measured_then_the_family_goes_on(root: Path) -> Non
         (p["query_release"], p["query"], p["gallery_release"]) for p in again["pairs"]
     ]
     assert (root / "new/models/cloud/weights.safetensors").read_bytes() == weights
+
+
+def exported(root: Path, run: str, name: str, noise: float, dim: int) -> str:
+    """An exported file in a workspace, and its digest."""
+    blob = model(noise, dim)
+    folder = CandidateFolder(root / run / "artifacts" / name)
+    fields = {"name": name, "preprocess": RECIPE, "macs": 9, "params": 9}
+    folder.write(**fields, exported={("onnxruntime", "fp32"): blob})
+    return digest_of(blob)
+
+
+def test_what_is_exported_is_measured_by_its_files(root: Path) -> None:
+    files = {("old", name): exported(root, "old", name, noise, 12)
+             for name, noise in (("cloud", 0.0), ("edge", 0.1))}  # fmt: skip
+
+    def measured() -> dict[tuple[str, str, str], dict]:
+        pairs = json.loads(upgrade(root, root / "old").stdout)["pairs"]
+        assert {p["gallery_release"]: p["gallery_digest"] for p in pairs} == {
+            "old": files["old", "cloud"], "2.0.0": files.get(("2.0.0", "cloud"))
+        }  # fmt: skip
+        for pair in pairs:
+            file = files.get((pair["query_release"], pair["query"]))
+            assert (pair["exported"] and pair["exported"]["digest"]) == file
+        return {(p["query_release"], p["query"], p["gallery_release"]): p for p in pairs}
+
+    first = measured()
+    assert first["old", "cloud", "old"]["calibration"] == {"scale": 1, "shift": 0}
+    trained = kinspace("train", root / "new.toml", "--out", root / "new")
+    assert trained.exit_code == 0, trained.stderr
+    new = {("2.0.0", name): exported(root, "new", name, noise, 16)
+           for name, noise in (("cloud", 0.2), ("edge", 0.3))}  # fmt: skip
+    measured()  # files of other weights, or half an export, are not these models
+    workspace = Workspace(root / "new")
+    family = family_of(read_family(root / "new.toml"), workspace)
+    [member] = family.config.members
+    workspace.once("export-cloud", cloud_inputs(family), lambda: None)
+    workspace.once("export-edge", member_inputs(family, member), lambda: None)
+    files |= new
+    last = measured()
+    assert len(last) == 8
+    assert last["2.0.0", "cloud", "2.0.0"]["calibration"] == {"scale": 1, "shift": 0}
+    assert "edge onnxruntime/fp32 | old" in (root / "new/upgrade/matrix.md").read_text()
 
 
 def test_a_black_box_that_cannot_be_beaten_is_a_refusal(root: Path) -> None:

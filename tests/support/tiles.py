@@ -28,10 +28,10 @@ SPACE = EmbeddingSpace(family="tiles", generation=1, dim=8)
 RECIPE = Preprocess(size_px=8)
 
 
-def model(noise: float) -> bytes:
-    """(N, 8, 8, 3) -> mean colour through a matrix -> (N, 8); ``noise`` moves the matrix."""
+def model(noise: float, dim: int = SPACE.dim) -> bytes:
+    """(N, 8, 8, 3) -> mean colour through a matrix -> (N, D); ``noise`` moves the matrix."""
     rng = np.random.default_rng(0)
-    weights = rng.normal(size=(3, SPACE.dim)) + noise * rng.normal(size=(3, SPACE.dim))
+    weights = rng.normal(size=(3, dim)) + noise * rng.normal(size=(3, dim))
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["colour"], axes=[1, 2], keepdims=0),
         helper.make_node("MatMul", ["colour", "weights"], ["embedding"]),
@@ -40,7 +40,7 @@ def model(noise: float) -> bytes:
         nodes,
         "tiles",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 8, 8, 3])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", SPACE.dim])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dim])],
         [numpy_helper.from_array(weights.astype(np.float32), "weights")],
     )
     opset = [helper.make_opsetid("", 13)]
