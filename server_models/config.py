@@ -229,13 +229,17 @@ class MemberConfig(_Section):
         return self
 
 
-BACKWARD = (LossTerm(term="influence", weight=1.0),)  # BCT with synthesised rows
+BACKWARD = (  # BCT with synthesised rows, and landing near what the old model said
+    LossTerm(term="influence", weight=3.0),
+    LossTerm(term="regression", weight=20.0),
+)
 
 
 class UpgradeConfig(_Section):
     """What keeps a new cloud model compatible with the old one: `kinspace upgrade`."""
 
     losses: Losses = BACKWARD
+    aim: Literal["class", "image"] = "class"  # half-way to its class in the old gallery, or its own
 
 
 class SearchConfig(_Section):

@@ -17,6 +17,7 @@ from compat.errors import ConfigError
 from compat.losses.margin import margin_loss
 from compat.preprocess import Floats
 from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
+from server_models.lesson import pulled_to_gallery
 from server_models.loop import Rows
 from server_models.pixels import Decoded
 from server_models.run_folder import RunFolder
@@ -43,20 +44,15 @@ class OldView:
         return Gallery.of(seen, targets, torch.from_numpy(head), scale, known)
 
 
-def upgrade_losses(
-    embeddings: Tensor,
-    labels: Tensor,
-    head: Tensor,
-    cloud: CloudConfig,
-    upgrade: UpgradeConfig,
-    gallery: Gallery,
-    seen: Tensor,
-) -> dict[str, Tensor]:
-    """(B, D), (B,), (C, D) of the new model, (B, K) of the old one -> () terms to sum."""
-    dim = seen.shape[1]
-    own = margin_loss(embeddings, labels, head, scale=cloud.scale, margin=cloud.margin)  # (B,)
-    batch = Batch(embeddings[:, :dim], seen, seen, labels, head[:, :dim])
-    return {"margin": own.mean(), **weighted(upgrade.losses, batch, gallery)}
+def aims_of(gallery: Gallery, decoded: Decoded, upgrade: UpgradeConfig) -> Tensor:
+    """Where `regression` wants each image in the old space: (N, K).
+
+    Half-way from the old embedding, which is noisy, to its class in the old gallery, as a member.
+    """
+    if upgrade.aim == "image":
+        return gallery.embeddings
+    is_gallery = torch.tensor([image.role == "gallery" for image in decoded.images])  # (N,)
+    return pulled_to_gallery(gallery.embeddings, gallery.labels, is_gallery)
 
 
 def upgrade_cloud(
@@ -79,10 +75,14 @@ def upgrade_cloud(
         raise ConfigError(f"dim = {family.dim}, the old model has {old_dim}: give at least as many")
     gallery = old.gallery(decoded, cloud.scale)
     targets = torch.from_numpy(decoded.targets())  # (N,)
+    aims = aims_of(gallery, decoded, upgrade)  # (N, K)
 
     def losses(embeddings: Tensor, rows: Rows, head: Tensor) -> Mapping[str, Tensor]:
-        seen = gallery.embeddings[rows]  # (B, K)
-        return upgrade_losses(embeddings, targets[rows], head, cloud, upgrade, gallery, seen)
+        labels, seen = targets[rows], gallery.embeddings[rows]  # (B,), (B, K)
+        own = margin_loss(embeddings, labels, head, scale=cloud.scale, margin=cloud.margin)  # (B,)
+        shared = embeddings[:, :old_dim]  # (B, K)
+        batch = Batch(shared, aims[rows], seen, labels, head[:, :old_dim])
+        return {"margin": own.mean(), **weighted(upgrade.losses, batch, gallery)}
 
     also = {"upgrade": upgrade.model_dump(mode="json"), "from": old.digest}
     fit_cloud(
