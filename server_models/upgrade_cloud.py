@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compat.errors import ConfigError
 from compat.losses.margin import margin_loss
@@ -22,7 +22,7 @@ from server_models.loop import Rows
 from server_models.pixels import Decoded
 from server_models.run_folder import RunFolder
 from server_models.terms import Batch, Gallery, weighted
-from server_models.train_cloud import fit_cloud
+from server_models.train_cloud import Start, fit_cloud
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class OldView:
     embeddings: Floats  # (N, K) of every training image, in their order
     head: Mapping[str, Floats]  # class -> its row (K,); empty when only vectors are left
     digest: str  # of the old model
+    net: nn.Module | None = None  # the model itself; None when only vectors are left
 
     def gallery(self, decoded: Decoded, scale: float) -> Gallery:
         """As the loss terms read it: rows that the head lacks are the means of its class."""
@@ -42,6 +43,22 @@ class OldView:
         none = np.zeros(seen.shape[1], np.float32)
         head = np.stack([self.head.get(name, none) for name in decoded.classes])  # (C, K)
         return Gallery.of(seen, targets, torch.from_numpy(head), scale, known)
+
+
+def start_of(upgrade: UpgradeConfig, net: nn.Module | None, digest: str) -> Start | None:
+    """What a new network begins with; None: its backbone's own weights. ``net`` is the old one.
+
+    Raises:
+        ConfigError: the old model's are asked for, and only its vectors are left.
+    """
+    if upgrade.start == "backbone":
+        return None
+    if net is None:
+        raise ConfigError(
+            'start = "old" needs the weights of the old model and only its vectors are left: set '
+            'start = "backbone" in [upgrade]'
+        )
+    return Start(net, digest)
 
 
 def aims_of(gallery: Gallery, decoded: Decoded, upgrade: UpgradeConfig) -> Tensor:
@@ -68,7 +85,8 @@ def upgrade_cloud(
     """Train ``cloud`` of a family to the end, or go on from where it stopped.
 
     Raises:
-        ConfigError: the new embedding has fewer dimensions than the old one.
+        ConfigError: the new embedding has fewer dimensions than the old one, or cannot begin with
+            its weights.
     """
     old_dim = old.embeddings.shape[1]
     if family.dim < old_dim:
@@ -88,4 +106,5 @@ def upgrade_cloud(
     fit_cloud(
         family, cloud, decoded, losses, also,
         title="upgrade", data_digest=data_digest, folder=folder,
+        start=start_of(upgrade, old.net, old.digest),
     )  # fmt: skip

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from compat.dataset import LabelledImage
+from compat.errors import ConfigError
 from server_models.config import LossTerm, UpgradeConfig
 from server_models.pixels import Decoded
 from server_models.terms import TERMS, Batch, Gallery
-from server_models.upgrade_cloud import OldView, aims_of
+from server_models.train_cloud import Start
+from server_models.upgrade_cloud import OldView, aims_of, start_of
 
 LABELS = ("a", "b", "b", "c", "c")
 ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
@@ -55,6 +57,14 @@ def test_an_image_lands_half_way_to_its_class_in_the_old_gallery_or_where_it_was
     expected = F.normalize(old.embeddings[1:3] + centre)
     torch.testing.assert_close(aims_of(old, shown, UpgradeConfig())[1:3], expected)
     torch.testing.assert_close(aims_of(old, decoded(), UpgradeConfig())[0], unit[0])
+
+
+def test_an_upgrade_begins_with_its_backbone_or_with_the_old_weights() -> None:
+    net = torch.nn.Linear(2, 2)
+    assert start_of(UpgradeConfig(), net, "d") is None
+    assert start_of(UpgradeConfig(start="old"), net, "d") == Start(net, "d")
+    with pytest.raises(ConfigError, match='only its vectors are left: set start = "backbone"'):
+        start_of(UpgradeConfig(start="old"), None, "d")
 
 
 def batch(query: torch.Tensor, labels: list[int]) -> Batch:
