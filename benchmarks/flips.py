@@ -4,10 +4,11 @@
 
 Old models learn from half of the pictures, new ones from all of them and from another seed. Each
 new model is trained plainly, by naive re-weighting, by focal distillation of the old one (FD-KL,
-FD-LM), towards an ensemble of plain new ones and towards one that is half old: of the same
-architecture and, on Objects-820, of a larger one. Query models for retrieval likewise agree with
-the old query model. Resumable; half an hour of one core. Writes benchmarks/results/flips.json and
-flips.md, where the rows of parts that are not asked for stay as they were.
+FD-LM), towards an ensemble of plain new ones and towards one that is half old, and begun with the
+old weights: of the same architecture and, on Objects-820, of a larger one, which cannot begin so.
+Query models for retrieval likewise agree with the old query model. Resumable; half an hour of one
+core. Writes benchmarks/results/flips.json and flips.md, where the rows of parts that are not asked
+for stay as they were.
 """
 
 import argparse
@@ -36,7 +37,14 @@ from compat.report_parts import Estimate
 from compat.retrieval import PerQuery, RetrievalPerQuery
 from compat.statistics import mean_interval, paired_difference_interval
 from compat.wire import canonical_json
-from server_models.config import ANCHORED, EdgeBackbone, LossTerm, MemberConfig, Schedule
+from server_models.config import (
+    ANCHORED,
+    EdgeBackbone,
+    LossTerm,
+    MemberConfig,
+    Schedule,
+    Start,
+)
 from server_models.embed import embed_all
 from server_models.pixels import Decoded, decode_all
 from server_models.previous import read_previous
@@ -47,6 +55,7 @@ RESULTS = Path(__file__).parent / "results"
 PLAIN = (LossTerm(term="classification", weight=1.0),)
 SCHEDULE = Schedule(steps=160, batch=48, learning_rate=2e-3)
 SEARCH_SCHEDULE = Schedule(steps=200, batch=64, learning_rate=3e-3)
+OLD_BACKBONE: EdgeBackbone = "kin-s"
 OLD_SEED, NEW_SEED, OTHER_SEED = 0, 1, 2
 LM, KL = 0.02, 1.0  # FD-KL at T = 100 is FD-LM over the number of classes, nearly
 CONGRUENT: Mapping[str, tuple[LossTerm, ...]] = {
@@ -54,9 +63,13 @@ CONGRUENT: Mapping[str, tuple[LossTerm, ...]] = {
     "FD-KL": (*PLAIN, LossTerm(term="fd_kl", weight=KL)),
     "FD-LM": (*PLAIN, LossTerm(term="fd_lm", weight=LM)),
 }
+FROM_OLD: Mapping[str, tuple[LossTerm, ...]] = {  # begun with the old model's weights
+    "from the old": PLAIN,
+    "from the old, half FD-KL": (*PLAIN, LossTerm(term="fd_kl", weight=KL / 2)),
+}
 ENSEMBLE = "ensemble target"
 WITH_OLD = "ensemble target half old"
-SAME: Mapping[str, EdgeBackbone] = {"same architecture": "kin-s"}
+SAME: Mapping[str, EdgeBackbone] = {"same architecture": OLD_BACKBONE}
 LARGER: Mapping[str, EdgeBackbone] = {"small to large": "kin-m"}
 SEARCH_CONGRUENT: Mapping[str, tuple[LossTerm, ...]] = {
     "focal regression": (*ANCHORED, LossTerm(term="fd_regression", weight=0.5)),
@@ -87,6 +100,7 @@ class Trainer:
         *,
         seed: int,
         backbone: EdgeBackbone = "kin-s",
+        start: Start = "starter",
         rows: Sequence[int] | None = None,
         previous: tuple[Path, ...] = (),
     ) -> Path:
@@ -95,6 +109,7 @@ class Trainer:
         member = MemberConfig(
             name=name.lower(),
             backbone=backbone,
+            start=start,
             preprocess=RECIPE,
             losses=losses,
             previous=previous,
@@ -122,9 +137,12 @@ def train_pair(trainer: Trainer, old: Path, backbone: EdgeBackbone) -> dict[str,
         losses: tuple[LossTerm, ...],
         previous: tuple[Path, ...] = (),
         seed: int = NEW_SEED,
+        start: Start = "starter",
     ) -> Path:
-        name = f"{backbone}-{method.lower().replace(' ', '-')}"
-        return trainer.train(name, losses, seed=seed, backbone=backbone, previous=previous)
+        name = f"{backbone}-{method.lower().replace(',', '').replace(' ', '-')}"
+        return trainer.train(
+            name, losses, seed=seed, backbone=backbone, start=start, previous=previous
+        )
 
     found = {"none": new("none", PLAIN)}
     for method, losses in CONGRUENT.items():
@@ -133,6 +151,9 @@ def train_pair(trainer: Trainer, old: Path, backbone: EdgeBackbone) -> dict[str,
     plain = (found["none"], other)
     found[ENSEMBLE] = new(ENSEMBLE, CONGRUENT["FD-LM"], plain)
     found[WITH_OLD] = new(WITH_OLD, CONGRUENT["FD-LM"], (*plain, old, old))
+    if backbone == OLD_BACKBONE:
+        for method, losses in FROM_OLD.items():
+            found[method] = new(method, losses, (old,), start="previous")
     return found
 
 

@@ -1,16 +1,16 @@
 """The upgrade table: what keeps a new cloud model compatible with the old ones, at equal budget.
 
-    python -m benchmarks.upgrade objects820   # minutes of one core; goes on where it stopped
+    python -m benchmarks.upgrade objects820   # an hour of one core; goes on where it stopped
     python -m benchmarks.upgrade emoji
+    python -m benchmarks.upgrade objects820 --split val   # what weights were chosen by
 
 A chain of three versions: the first sees a quarter of the training classes, the second half of
 them, the third all. Version 2 is trained against version 1 and version 3 against version 2, by each
-method, all with the same steps from the same starter weights; version 3 never sees version 1.
-Measured on unseen classes: criterion, update gain against the model trained without constraint, and
-the tax on the self-test. Results go to benchmarks/results/upgrade.md and upgrade.json as they come.
-
-The models are kin-s at 64 px whose trunk is frozen: its pooled features are computed once, and what
-follows it learns on them. That makes a run a matter of seconds, and the losses are the product's.
+method, all with the same steps and begun with the weights of the version before; version 3 never
+sees version 1. Whole networks learn, by the recipes behind `kinspace train` and `kinspace upgrade`.
+Measured on unseen classes: criterion, update gain against new*, which is independent of any version
+before and begins with the starter, and the tax on the self-test. Results go to
+benchmarks/results/upgrade.md and upgrade.json as they come.
 """
 
 import argparse
@@ -23,17 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from benchmarks.data.cache import cache_folder, write_atomic
 from compat.arrays import read_array, write_array
 from compat.backward import Backward, average_precisions, backward
 from compat.dataset import Dataset, LabelledImage, read_dataset
-from compat.embedding import unit_rows
 from compat.files import read_bounded
-from compat.losses.margin import margin_loss
 from compat.preprocess import Floats, Preprocess
 from compat.report_parts import Estimate
 from compat.retrieval import PerQuery
@@ -41,13 +36,23 @@ from compat.scores import Relevance, relevance
 from compat.statistics import paired_difference_interval
 from compat.terminal import STDERR
 from compat.wire import canonical_json
-from server_models.checkpoint import load_weights, save_weights
-from server_models.config import CloudConfig, LossTerm, Schedule, TermName, UpgradeConfig
-from server_models.edge_net import SPECS, EdgeNet
-from server_models.loop import batch_rows, rate_at
+from registry.upgrading import trainable
+from server_models.config import (
+    CloudConfig,
+    DataConfig,
+    FamilyConfig,
+    LossTerm,
+    MemberConfig,
+    Schedule,
+    TermName,
+    UpgradeConfig,
+)
+from server_models.embed import embed_all
+from server_models.old_release import OldModel, read_cloud
 from server_models.pixels import Decoded, decode_all
-from server_models.starters import load_starter
-from server_models.upgrade_cloud import OldView, upgrade_losses
+from server_models.run_folder import RunFolder
+from server_models.train_cloud import Start, train_cloud
+from server_models.upgrade_cloud import OldView, upgrade_cloud
 
 RESULTS = Path(__file__).parent / "results"
 MAX_RESULTS_BYTES = 2**24
@@ -58,79 +63,76 @@ class Source:
     """A manifest in the cache, and which views are searched, and searched with."""
 
     manifest: str
+    steps: int  # of each version
     queries: tuple[str, ...] = ("",)  # what a view begins with
     gallery: tuple[str, ...] = ("",)
 
 
 SETS = {
     "objects820": Source(
-        "objects820/128px/manifest.csv", ("wild-00", "wild-02", "wild-04", "wild-06"), ("studio",)
+        "objects820/128px/full.csv",
+        steps=1200,
+        queries=("wild-00", "wild-02", "wild-04", "wild-06"),
+        gallery=("studio",),
     ),
-    "emoji": Source("emoji/64px/manifest.csv"),
+    "emoji": Source("emoji/64px/manifest.csv", steps=600),
 }
 SHARES = (0.25, 0.5, 1.0)  # of the training classes
 PAIRS = ((2, 1), (3, 2), (3, 1))  # newer, older
-SEED, DIM, FEATURE_BATCH = 0, 128, 64
-CLOUD = CloudConfig(
-    backbone="kin-s",
-    preprocess=Preprocess(size_px=64),
-    scale=16,
-    margin=0.15,
-    schedule=Schedule(steps=200, batch=128, learning_rate=3e-3),
-)
+SEED, DIM = 0, 128
+RECIPE = Preprocess(size_px=64)
 
 
-@dataclass(frozen=True)
-class Method:
-    """What is added to the new model's own loss, and how many dimensions a version adds."""
+def family_of(steps: int) -> FamilyConfig:
+    """Of which only the cloud model is trained."""
+    schedule = Schedule(steps=steps, batch=64, learning_rate=3e-3)
+    cloud = CloudConfig(
+        backbone="kin-s",
+        preprocess=RECIPE,
+        scale=16,
+        margin=0.15,
+        head_learning_rate=0.02,
+        schedule=schedule,
+    )
+    member = MemberConfig(name="unused", backbone="kin-s", preprocess=RECIPE, schedule=schedule)
+    return FamilyConfig(
+        family="upgrade",
+        dim=DIM,
+        seed=SEED,
+        data=DataConfig(path=Path("unused")),
+        cloud=cloud,
+        members=(member,),
+    )
 
-    losses: Mapping[TermName, float]
-    extra_dims: int = 0
 
-    @property
-    def config(self) -> UpgradeConfig:
-        return UpgradeConfig(
-            losses=tuple(LossTerm(term=term, weight=by) for term, by in self.losses.items())
-        )
+def only(term: TermName, weight: float) -> UpgradeConfig:
+    """One term of the literature, which asks each image for the old model's own word on it."""
+    losses = (LossTerm(term=term, weight=weight),)
+    return UpgradeConfig(losses=losses, aim="image", start="old")
 
 
-INDEPENDENT, OURS = "independent", "bct"
-METHODS: Mapping[str, Method] = {
-    OURS: Method({"influence": 1}),
-    INDEPENDENT: Method({}),
-    "l2": Method({"regression": 1}),
-    "l2, weight 10": Method({"regression": 10}),
-    "lwf": Method({"distilled": 1}),
-    "bct-kd": Method({"influence_kd": 1}),
-    "lce": Method({"synthesised": 1, "boundary": 1}),
-    "bct, 32 more dims": Method({"influence": 1}, extra_dims=32),
+OURS, INDEPENDENT = "kinspace", "independent"
+METHODS: Mapping[str, UpgradeConfig | None] = {  # added to the new model's own loss
+    OURS: UpgradeConfig(start="old"),
+    INDEPENDENT: None,  # new*, which begins with the starter
+    "l2, weight 10": only("regression", 10),
+    "lwf": only("distilled", 1),
+    "l2": only("regression", 1),
+    "bct": only("influence", 1),
+    "no term": None,
 }
-
-
-class Trained(nn.Module):
-    """What learns of a kin-s, and its classifier: (N, F) pooled features -> (N, D)."""
-
-    def __init__(self, classes: int, dim: int) -> None:
-        super().__init__()
-        net = EdgeNet(SPECS["kin-s"], dim)
-        load_starter("kin-s", net)
-        self.widen, self.embed = net.widen, net.embed
-        self.head = nn.Parameter(torch.randn(classes, dim))
-
-    def forward(self, features: Tensor) -> Tensor:
-        embedding: Tensor = self.embed(self.widen(features))
-        return embedding
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One data set by its features, and the runs over it."""
+    """One data set, the runs over it, and the split that they are measured on."""
 
     name: str
+    split: str
 
     @property
     def runs(self) -> Path:
-        return cache_folder() / "runs" / f"upgrade-{self.name}"
+        return cache_folder() / "runs" / f"upgrade-whole-{self.name}"
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -145,7 +147,7 @@ class Chain:
         return self._shown("gallery", SETS[self.name].gallery)
 
     def _shown(self, role: str, views: tuple[str, ...]) -> tuple[LabelledImage, ...]:
-        images = self.dataset.of("test", role)
+        images = self.dataset.of(self.split, role)
         return tuple(i for i in images if i.columns.get("view", "").startswith(views))
 
     @property
@@ -157,116 +159,67 @@ class Chain:
     def _relevance(self) -> Relevance:
         return relevance(self.classes, [image.label for image in self.gallery])
 
-    def features(self, what: str, images: tuple[LabelledImage, ...]) -> Floats:
-        """(N, F) pooled by the frozen trunk, kept beside the runs."""
-        path = self.runs / f"{what}.npy"
-        if not path.exists():
-            pixels = decode_all(images, CLOUD.preprocess, title=f"decode {what}").pixels
-            net = EdgeNet(SPECS["kin-s"], DIM)
-            load_starter("kin-s", net)
-            net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            rows = []
-            for start in range(0, len(pixels), FEATURE_BATCH):
-                batch = CLOUD.preprocess.normalised(pixels[start : start + FEATURE_BATCH])
-                with torch.inference_mode():
-                    pooled = net.pool(net.trunk(torch.from_numpy(batch).permute(0, 3, 1, 2)))
-                rows.append(pooled.flatten(1).numpy())
-            write_array(path, np.concatenate(rows))
-        return read_array(path)
+    @cached_property
+    def _asked(self) -> tuple[Decoded, Decoded]:
+        """Queries and gallery with their pixels."""
+        return decode_all(self.queries, RECIPE, title="decode queries"), decode_all(
+            self.gallery, RECIPE, title="decode gallery"
+        )
 
-    def seen_by(self, version: int) -> tuple[Decoded, Tensor]:
-        """The images, without pixels, and features of the first classes in one drawn order."""
-        images = self.dataset.of("train")
-        features = self.features("train", images)
-        every = sorted({image.label for image in images})
+    @cached_property
+    def _learned(self) -> Decoded:
+        return decode_all(self.dataset.of("train"), RECIPE, title="decode train")
+
+    def seen_by(self, version: int) -> Decoded:
+        """The images of the first classes in one drawn order."""
+        every = self._learned.classes
         order = np.random.default_rng(SEED).permutation(len(every))
         chosen = {every[i] for i in order[: round(SHARES[version - 1] * len(every))]}
-        rows = [row for row, image in enumerate(images) if image.label in chosen]
-        blank = np.zeros((len(rows), 0, 0, 3), np.uint8)
-        return Decoded(tuple(images[r] for r in rows), blank), torch.from_numpy(features[rows])
+        rows = [row for row, image in enumerate(self._learned.images) if image.label in chosen]
+        images = tuple(self._learned.images[row] for row in rows)
+        return Decoded(images, self._learned.pixels[rows])
 
-    def model(self, method: str, version: int) -> tuple[Trained, tuple[str, ...]]:
-        """A trained version and its classes; the first is the same for all methods."""
-        decoded, features = self.seen_by(version)
-        first = version == 1
-        torch.manual_seed(SEED)
-        dim = DIM + (version - 1) * METHODS[method].extra_dims
-        model = Trained(len(decoded.classes), dim)
-        path = self._folder(method, version) / "weights.safetensors"
-        if path.exists():
-            load_weights(path, model)
-        else:
-            old = (
-                None if first or method == INDEPENDENT else self._view(method, version - 1, version)
-            )
-            train(model, decoded, features, METHODS[method].config if old else None, old)
-            save_weights(path, model, {})
-        return model.eval(), decoded.classes
+    def model(self, method: str, version: int) -> tuple[OldModel, dict[str, Floats]]:
+        """A trained version and its head by class; the first is the same for all methods."""
+        folder = self._folder(method, version)
+        if not folder.weights.exists():
+            self._train(method, version, folder)
+        return read_cloud(folder)
 
-    def _folder(self, method: str, version: int) -> Path:
-        return self.runs / f"{version} {method if version > 1 else INDEPENDENT}"
+    def _train(self, method: str, version: int, folder: RunFolder) -> None:
+        decoded, digest = self.seen_by(version), f"{self.name} {SHARES[version - 1]}"
+        family = family_of(SETS[self.name].steps)
+        cloud, upgrade = trainable(family), METHODS[method]
+        if version == 1 or method == INDEPENDENT:
+            train_cloud(family, cloud, decoded, data_digest=digest, folder=folder)
+            return
+        old, head = self.model(method, version - 1)
+        if upgrade is None:
+            start = Start(old.net, old.digest)
+            train_cloud(family, cloud, decoded, data_digest=digest, folder=folder, start=start)
+            return
+        view = OldView(embed_all(old.net, RECIPE, decoded.pixels), head, old.digest, old.net)
+        upgrade_cloud(family, cloud, upgrade, decoded, view, data_digest=digest, folder=folder)
 
-    def _view(self, method: str, version: int, newer: int) -> OldView:
-        """What a version says of the images that the newer one learns on."""
-        model, classes = self.model(method, version)
-        seen = embedded(model, self.seen_by(newer)[1])
-        return OldView(seen, dict(zip(classes, model.head.detach().numpy(), strict=True)), "")
+    def _folder(self, method: str, version: int) -> RunFolder:
+        return RunFolder(self.runs / f"{version} {method if version > 1 else INDEPENDENT}")
 
     def sides(self, method: str, version: int) -> tuple[Floats, Floats]:
-        """(Q, D), (G, D) of one version on the unseen classes."""
-        model, _ = self.model(method, version)
-        sides = (("queries", self.queries), ("gallery", self.gallery))
-        queries, gallery = (
-            embedded(model, torch.from_numpy(self.features(what, images))) for what, images in sides
-        )
-        return queries, gallery
+        """(Q, D), (G, D) of one version on the unseen classes, kept beside its weights."""
+        paths = [
+            self._folder(method, version).path / f"{self.split} {what}.npy"
+            for what in ("queries", "gallery")
+        ]
+        if not all(path.exists() for path in paths):
+            model, _ = self.model(method, version)
+            for path, shown in zip(paths, self._asked, strict=True):
+                write_array(path, embed_all(model.net, RECIPE, shown.pixels))
+        return read_array(paths[0]), read_array(paths[1])
 
     def test(self, method: str, query: int, gallery: int) -> PerQuery:
         """M(version, version) of one method's chain: (Q,) average precisions."""
-        path = self._folder(method, query) / f"on {gallery}.npy"
-        if not path.exists():
-            queries, rows = self.sides(method, query)[0], self.sides(method, gallery)[1]
-            found = average_precisions(queries, rows, self._relevance)
-            write_array(path, found[:, None].astype(np.float32))
-        return read_array(path)[:, 0].astype(np.float64)
-
-
-def train(
-    model: Trained,
-    decoded: Decoded,
-    features: Tensor,
-    upgrade: UpgradeConfig | None,
-    old: OldView | None,
-) -> None:
-    """The recipes of `train_cloud` and `upgrade_cloud`, on features instead of images."""
-    schedule = CLOUD.schedule
-    targets = torch.from_numpy(decoded.targets())
-    gallery = old.gallery(decoded, CLOUD.scale) if old else None
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=schedule.weight_decay)
-    for step in range(schedule.steps):
-        rows = batch_rows(SEED, step, schedule.batch, len(features))  # (B,)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * rate_at(step, schedule.steps)
-        embeddings = model(features[rows])
-        if gallery is None or upgrade is None:
-            loss = margin_loss(
-                embeddings, targets[rows], model.head, scale=CLOUD.scale, margin=CLOUD.margin
-            ).mean()
-        else:
-            seen = gallery.embeddings[rows]
-            terms = upgrade_losses(
-                embeddings, targets[rows], model.head, CLOUD, upgrade, gallery, seen
-            )
-            loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-
-
-def embedded(model: Trained, features: Tensor) -> Floats:
-    """(N, F) -> (N, D), rows of L2 norm 1."""
-    with torch.inference_mode():
-        return unit_rows(F.normalize(model(features)).numpy(), "embeddings")
+        queries, rows = self.sides(method, query)[0], self.sides(method, gallery)[1]
+        return average_precisions(queries, rows, self._relevance)
 
 
 def judged(chain: Chain, method: str, newer: int, older: int) -> Backward:
@@ -341,25 +294,27 @@ def _points(triple: list[float]) -> str:
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def write_results(name: str, rows: list[dict[str, object]]) -> str:
+def write_results(split: str, name: str, rows: list[dict[str, object]]) -> str:
     """Put one set's rows beside the other set's; the table."""
-    kept = RESULTS / "upgrade.json"
+    kept = RESULTS / ("upgrade.json" if split == "test" else f"upgrade-{split}.json")
     before = json.loads(read_bounded(kept, MAX_RESULTS_BYTES))["pairs"] if kept.exists() else []
     pairs = [row for row in before if row["set"] != name] + rows
     table = table_of(pairs)
     write_atomic(kept, canonical_json({"pairs": pairs}))
-    write_atomic(RESULTS / "upgrade.md", table.encode())
+    write_atomic(kept.with_suffix(".md"), table.encode())
     return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("set", choices=sorted(SETS))
-    chain = Chain(parser.parse_args().set)
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    given = parser.parse_args()
+    chain = Chain(given.set, given.split)
     rows: list[dict[str, object]] = []
     for method in METHODS:
         rows += rows_of(chain, method)
-        table = write_results(chain.name, rows)
+        table = write_results(chain.split, chain.name, rows)
         STDERR.print(f"{method}: measured")
     sys.stdout.write(table)
 

@@ -38,9 +38,10 @@ from server_models.old_release import (
     read_release,
 )
 from server_models.pixels import decode_all
+from server_models.query_net import Net
 from server_models.run_folder import RunFolder
 from server_models.train_cloud import train_cloud
-from server_models.upgrade_cloud import OldView, upgrade_cloud
+from server_models.upgrade_cloud import OldView, start_of, upgrade_cloud
 from server_models.upgrade_record import UpgradeRecord, write_record
 
 HELD_OUT = "test"
@@ -75,7 +76,7 @@ def upgrade_family(
     old = [each for of in releases for each in _embedded(workspace, of, sides)]
 
     _train(family, workspace, releases[-1])
-    free = _unconstrained(family, workspace) if unconstrained else None
+    free = _unconstrained(family, workspace, releases[-1]) if unconstrained else None
     new = OldRelease(
         config.version,
         *read_cloud(family.folder(config.cloud.name)),
@@ -147,7 +148,7 @@ def _train(family: Family, workspace: Workspace, old: OldRelease) -> None:
             cloud,
             upgrade,
             decoded,
-            OldView(seen, old.head, old.cloud.digest),
+            OldView(seen, old.head, old.cloud.digest, _net_of(old)),
             data_digest=family.dataset.digest,
             folder=folder,
         )
@@ -157,6 +158,10 @@ def _train(family: Family, workspace: Workspace, old: OldRelease) -> None:
     workspace.once(
         f"upgrade-{cloud.name}", {"record": record.model_dump(mode="json"), "cloud": inputs}, work
     )
+
+
+def _net_of(old: OldRelease) -> Net | None:
+    return old.cloud.net if isinstance(old.cloud, OldModel) else None
 
 
 def trainable(config: FamilyConfig) -> CloudConfig:
@@ -169,16 +174,20 @@ def trainable(config: FamilyConfig) -> CloudConfig:
     return config.cloud
 
 
-def _unconstrained(family: Family, workspace: Workspace) -> OldModel:
+def _unconstrained(family: Family, workspace: Workspace, old: OldRelease) -> OldModel:
+    """Begun as the new model is."""
     folder = RunFolder(workspace.upgrade / "unconstrained")
+    upgrade = family.config.upgrade or UpgradeConfig()
+    start = start_of(upgrade, _net_of(old), old.cloud.digest)
+    begun = {"start": start.digest} if start else {}
 
     def work() -> None:
         images, cloud = family.dataset.of("train"), trainable(family.config)
         decoded = decode_all(images, cloud.preprocess, title=f"decode for {cloud.name}")
         digest = family.dataset.digest
-        train_cloud(family.config, cloud, decoded, data_digest=digest, folder=folder)
+        train_cloud(family.config, cloud, decoded, data_digest=digest, folder=folder, start=start)
 
-    workspace.once("train-unconstrained", plain_cloud_inputs(family), work)
+    workspace.once("train-unconstrained", {**plain_cloud_inputs(family), **begun}, work)
     return read_cloud(folder)[0]
 
 

@@ -28,7 +28,7 @@ from server_models.architecture import Architecture, SearchSpace
 MAX_CONFIG_BYTES = 2**20
 LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
 EdgeBackbone = Literal["kin-s", "kin-w", "kin-m"]
-Start = Literal["starter", "imagenet", "cloud", "nothing"]
+Start = Literal["starter", "imagenet", "cloud", "previous", "nothing"]
 TermName = Literal[
     "regression",  # land where the gallery model lands
     "csd",  # see the gallery's neighbourhoods as it does
@@ -188,7 +188,7 @@ class MemberConfig(_Section):
 
     name: Name
     backbone: EdgeBackbone | LiteBackbone | Architecture
-    start: Start = "starter"  # weights to begin with: shipped, packaged, the trained cloud's, none
+    start: Start = "starter"  # weights: shipped, packaged, the trained cloud's, `previous`, none
     preprocess: Preprocess
     aim: Literal["class", "image"] = "class"  # half-way to its class in the gallery, or its own
     losses: Losses = ANCHORED
@@ -211,13 +211,17 @@ class MemberConfig(_Section):
         named = sorted(CONGRUENT.intersection(each.term for each in self.losses))
         if named and not self.previous:
             raise ValueError(f"{named} compare with a previous run: name its folder in `previous`")
-        if self.previous and not named:
+        if self.start == "previous" and not self.previous:
+            raise ValueError('start = "previous" begins with an earlier run: name it in `previous`')
+        if self.previous and not named and self.start != "previous":
             raise ValueError(f"no loss looks at `previous`: give one of {sorted(CONGRUENT)}")
         return self
 
     @model_validator(mode="after")
     def _start_exists(self) -> Self:
         known: tuple[str, ...]
+        if self.start == "previous":
+            return self
         if isinstance(self.backbone, Architecture):
             known, what = ("nothing",), "an architecture of your own"
         elif self.backbone in get_args(EdgeBackbone):
@@ -229,13 +233,20 @@ class MemberConfig(_Section):
         return self
 
 
-BACKWARD = (LossTerm(term="influence", weight=1.0),)  # BCT with synthesised rows
+BACKWARD = (  # BCT with synthesised rows, and landing near what the old model said
+    LossTerm(term="influence", weight=3.0),
+    LossTerm(term="regression", weight=20.0),
+)
 
 
 class UpgradeConfig(_Section):
     """What keeps a new cloud model compatible with the old one: `kinspace upgrade`."""
 
     losses: Losses = BACKWARD
+    aim: Literal["class", "image"] = "class"  # half-way to its class in the old gallery, or its own
+    start: Literal["backbone", "old"] = (
+        "backbone"  # weights to begin with: its own, the old model's
+    )
 
 
 class SearchConfig(_Section):

@@ -172,6 +172,22 @@ def read_previous(folder: Path) -> PreviousModel:
     return PreviousModel(net.eval().requires_grad_(False), member.preprocess, dim, read_head(run))
 
 
+def begin_previous(net: nn.Module, member: MemberConfig) -> None:
+    """Fill ``net`` with the weights of the first run that ``member.previous`` names.
+
+    Raises:
+        ConfigError: that run is of another network. Remedy: another ``start``.
+    """
+    folder = member.previous[0]
+    try:
+        net.load_state_dict(read_previous(folder).net.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{member.name} cannot begin with the weights of {folder}, its backbone or dim is "
+            'another one: set start = "starter"'
+        ) from error
+
+
 def save_head(folder: RunFolder, head: NormalisedHead, classes: tuple[str, ...]) -> None:
     """Keep a query model's classifier: (C, D), and what its rows stand for."""
     save_weights(_head_of(folder), head, {"classes": json.dumps(classes)})

@@ -1,11 +1,13 @@
 """Recipe: the gallery model, a pretrained network fine-tuned with a margin softmax."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from compat.errors import ConfigError
 from compat.files import write_atomic
 from compat.losses.margin import margin_loss
 from compat.wire import canonical_json
@@ -21,6 +23,14 @@ from server_models.run_folder import RunFolder
 Losses = Callable[[Tensor, Rows, Tensor], Mapping[str, Tensor]]
 
 
+@dataclass(frozen=True)
+class Start:
+    """A trained network to begin with, instead of the weights that come with the backbone."""
+
+    net: nn.Module
+    digest: str  # of its weights
+
+
 def train_cloud(
     family: FamilyConfig,
     cloud: CloudConfig,
@@ -28,6 +38,7 @@ def train_cloud(
     *,
     data_digest: str,
     folder: RunFolder,
+    start: Start | None = None,
 ) -> None:
     """Train ``cloud`` of a family to the end, or go on from where it stopped."""
     targets = torch.from_numpy(decoded.targets())  # (N,)
@@ -39,8 +50,9 @@ def train_cloud(
         return {"margin": each.mean()}
 
     fit_cloud(
-        family, cloud, decoded, losses, {}, title="train", data_digest=data_digest, folder=folder
-    )
+        family, cloud, decoded, losses, {},
+        title="train", data_digest=data_digest, folder=folder, start=start,
+    )  # fmt: skip
 
 
 def fit_cloud(
@@ -53,22 +65,28 @@ def fit_cloud(
     title: str,
     data_digest: str,
     folder: RunFolder,
+    start: Start | None = None,
 ) -> None:
     """The frame of a gallery model's training: network, head, augmented images, what is kept.
 
     Args:
         losses: (B, D) embeddings, (B,) rows of ``decoded``, (C, D) the head -> () terms to sum.
         also: what decides the result beside the family's own sections.
+
+    Raises:
+        ConfigError: ``start`` is of another backbone or dimension.
     """
     recipe = cloud.preprocess
     torch.manual_seed(family.seed)
     net = build(cloud, family.dim)
-    begin_cloud(net, cloud)
+    _begin(net, cloud, start)
     head = NormalisedHead(len(decoded.classes), family.dim)
     whole = nn.ModuleDict({"net": net, "head": head})
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     config = {"seed": family.seed, "dim": family.dim, **cloud.model_dump(mode="json"), **also}
+    if start:
+        config["start"] = start.digest
     digest = folder.describe(config, data_digest=data_digest)
     augment = camera()
     optimizer = cloud_optimizer(net, head, cloud)
@@ -85,6 +103,19 @@ def fit_cloud(
     train(run, losses_at)
     write_atomic(folder.classes, canonical_json(list(decoded.classes)))
     save_weights(folder.weights, whole, {"run": digest})
+
+
+def _begin(net: Net, cloud: CloudConfig, start: Start | None) -> None:
+    if start is None:
+        begin_cloud(net, cloud)
+        return
+    try:
+        net.load_state_dict(start.net.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{cloud.name} has another backbone or dim than the old model, so it cannot begin with "
+            'its weights: set start = "backbone" in [upgrade]'
+        ) from error
 
 
 def cloud_optimizer(net: Net, head: NormalisedHead, cloud: CloudConfig) -> AdamW:

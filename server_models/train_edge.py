@@ -14,7 +14,7 @@ from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Run, train
 from server_models.pixels import Decoded
-from server_models.previous import Previous, decides, save_head
+from server_models.previous import Previous, begin_previous, decides, save_head
 from server_models.query_net import Net, begin, build
 from server_models.run_folder import RunFolder
 from server_models.small_update import begin_update, keep_ranges, still_statistics
@@ -44,6 +44,8 @@ def train_edge(
     net = build(member, family.dim)
     if member.update:
         begin_update(net, member.update)
+    elif member.start == "previous":
+        begin_previous(net, member)
     else:
         begin(net, member, gallery_model)
     return teach(

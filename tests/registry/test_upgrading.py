@@ -157,6 +157,17 @@ def test_what_is_exported_is_measured_by_its_files(root: Path) -> None:
     assert "edge onnxruntime/fp32 | old" in (root / "new/upgrade/matrix.md").read_text()
 
 
+def test_it_begins_with_the_old_weights_where_that_is_asked_for(root: Path) -> None:
+    changed = (root / "new.toml").read_text().replace("dim = 16", "dim = 12")
+    (root / "new.toml").write_text(changed.replace("[upgrade]", '[upgrade]\nstart = "old"'))
+    found = upgrade(root, root / "old", "--unconstrained")
+    assert found.exit_code in (0, 5), found.stderr
+    weights = (root / "old/models/cloud/weights.safetensors").read_bytes()
+    for run in ("models/cloud", "upgrade/unconstrained"):
+        recorded = json.loads((root / "new" / run / "run.json").read_bytes())
+        assert recorded["config"]["start"] == digest_of(weights)
+
+
 def test_a_black_box_that_cannot_be_beaten_is_a_refusal(root: Path) -> None:
     found = upgrade(root, table(root, perfect(root)))
     assert found.exit_code == 5
@@ -199,6 +210,7 @@ def test_the_old_workspace_is_not_written_over(root: Path) -> None:
         (("dim = 16", "dim = 8"), "old", "dim = 8, the old model has 12"),
         (("2.0.0", "2.0.0"), "images", "holds 0 trained cloud models"),
         (('"influence"', '"influense"'), "old", "upgrade.losses"),
+        (("[upgrade]", '[upgrade]\nstart = "old"'), "old", "has another backbone or dim"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

@@ -12,7 +12,14 @@ from compat.errors import ConfigError, CorruptError
 from registry.stages import member_inputs
 from server_models.config import FamilyConfig, LossTerm, MemberConfig, TermName, read_family
 from server_models.family import Family
-from server_models.previous import Previous, decides, read_head, read_previous
+from server_models.previous import (
+    Previous,
+    begin_previous,
+    decides,
+    read_head,
+    read_previous,
+)
+from server_models.query_net import build
 from server_models.terms import TERMS, Batch, Before, Gallery
 
 TAGGER = (LossTerm(term="classification", weight=1.0),)
@@ -45,6 +52,24 @@ def trained(old: Family, member: MemberConfig, runs: Path) -> Family:
     shutil.copytree(old.folder("cloud").path, family.folder("cloud").path)
     family.train_member(member)
     return family
+
+
+def test_a_member_may_begin_with_the_earlier_weights(old: Family) -> None:
+    fields = old.config.members[0].model_dump(exclude={"start", "previous"})
+    folder = old.folder("edge").path
+    member = MemberConfig(**fields, start="previous", previous=(folder,))
+    net = build(member, old.config.dim)
+    begin_previous(net, member)
+    for name, weight in read_previous(folder).net.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], weight)
+    with pytest.raises(ConfigError, match="its backbone or dim is another one"):
+        begin_previous(build(member, old.config.dim + 1), member)
+
+
+def test_to_begin_with_an_earlier_run_it_must_be_named(old: Family) -> None:
+    fields = old.config.members[0].model_dump(exclude={"start", "previous"})
+    with pytest.raises(ValueError, match="name it in `previous`"):
+        MemberConfig(**fields, start="previous")
 
 
 def apart(old: Family, new: Family) -> float:

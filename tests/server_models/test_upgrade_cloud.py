@@ -1,5 +1,6 @@
 """What the old model's head becomes for the new model's classes, and the terms that read it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from compat.dataset import LabelledImage
+from compat.errors import ConfigError
 from server_models.config import LossTerm, UpgradeConfig
 from server_models.pixels import Decoded
 from server_models.terms import TERMS, Batch, Gallery
-from server_models.upgrade_cloud import OldView
+from server_models.train_cloud import Start
+from server_models.upgrade_cloud import OldView, aims_of, start_of
 
 LABELS = ("a", "b", "b", "c", "c")
 ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
@@ -43,6 +46,25 @@ def test_vectors_alone_give_a_whole_head() -> None:
     found = gallery({})
     assert found.known.all()
     torch.testing.assert_close(found.head, found.centres)
+
+
+def test_an_image_lands_half_way_to_its_class_in_the_old_gallery_or_where_it_was() -> None:
+    images = (*decoded().images[:1], *(replace(i, role="gallery") for i in decoded().images[1:]))
+    shown = Decoded(images, decoded().pixels)
+    old, unit = gallery(OLD_HEAD), F.normalize(torch.from_numpy(ROWS))
+    torch.testing.assert_close(aims_of(old, shown, UpgradeConfig(aim="image")), old.embeddings)
+    centre = F.normalize(old.embeddings[1:3].mean(0), dim=0)
+    expected = F.normalize(old.embeddings[1:3] + centre)
+    torch.testing.assert_close(aims_of(old, shown, UpgradeConfig())[1:3], expected)
+    torch.testing.assert_close(aims_of(old, decoded(), UpgradeConfig())[0], unit[0])
+
+
+def test_an_upgrade_begins_with_its_backbone_or_with_the_old_weights() -> None:
+    net = torch.nn.Linear(2, 2)
+    assert start_of(UpgradeConfig(), net, "d") is None
+    assert start_of(UpgradeConfig(start="old"), net, "d") == Start(net, "d")
+    with pytest.raises(ConfigError, match='only its vectors are left: set start = "backbone"'):
+        start_of(UpgradeConfig(start="old"), None, "d")
 
 
 def batch(query: torch.Tensor, labels: list[int]) -> Batch:
