@@ -43,6 +43,7 @@ RECIPES = Path(__file__).parent / "recipes"
 HEADLINE_MEMBERS = ("edge-s", "edge-w")
 SHRUNK_PX = (32, 48, 56, 64, 96)
 SHRUNK = "cloud model, query shrunk"
+TICKS_M = (2, 5, 10, 20, 50, 100, 200)  # M MACs
 _RC: dict[Any, Any] = {"svg.hashsalt": "kinspace", "svg.fonttype": "path", "font.size": 9}
 
 
@@ -124,6 +125,8 @@ def plot(rows: list[Row], paragon: float) -> str:
                           xytext=(6, -9), textcoords="offset points", fontsize=7)  # fmt: skip
         axes.axhline(100 * paragon, color="#444444", linestyle="--", label="paragon M(g, g)")
         axes.set_xscale("log")
+        axes.set_xticks(TICKS_M, labels=[f"{tick}" for tick in TICKS_M])
+        axes.minorticks_off()
         axes.set_xlabel(
             "cost of one query, M MACs (log); behind each name: times cheaper than cloud"
         )
