@@ -147,8 +147,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     source, config = SETS[given.set], read_family(RECIPES / f"{given.set}.toml")
-    first = config.members[0].name
-    name = given.member or first
+    names = [member.name for member in config.members]
+    first, name = names[0], given.member or names[0]
+    if name not in names:
+        parser.error(f"no member is named {name!r} in {given.set}.toml: give one of {names}")
     workspace = Workspace(cache_folder() / "runs" / config.family)
     train_cloud(family_of(config, workspace), workspace)
     rows = []

@@ -244,9 +244,7 @@ class UpgradeConfig(_Section):
 
     losses: Losses = BACKWARD
     aim: Literal["class", "image"] = "class"  # half-way to its class in the old gallery, or its own
-    start: Literal["backbone", "old"] = (
-        "backbone"  # weights to begin with: its own, the old model's
-    )
+    start: Literal["backbone", "old"] = "backbone"  # weights: the backbone's own, the old model's
 
 
 class SearchConfig(_Section):
