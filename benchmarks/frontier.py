@@ -1,12 +1,12 @@
 """The frontier: cross accuracy against MACs, latency and bytes, searched nets and hand-made ones.
 
-    python -m benchmarks.frontier
+    python -m benchmarks.frontier emoji       # or objects820
 
-Networks that a search found (benchmarks/recipes/search-objects820.toml) and networks that people
+Networks that a search found (benchmarks/recipes/search-SET.toml) and networks that people
 made (`benchmarks.handmade`), each under a limit of MACs, begun with nothing and trained by the same
 lessons. What is measured are their ONNX files, fp32 and int8, on unseen classes, with the embedder
 that ships; latency on one thread, as a ratio to one network in the same run. Resumable; writes
-benchmarks/results/frontier.md, .json and .svg.
+benchmarks/results/frontier-SET.md, .json and .svg.
 """
 
 import platform
@@ -22,7 +22,7 @@ from benchmarks.frontier_plot import frontier_plot
 from benchmarks.handmade import FAMILIES, widest
 from benchmarks.latency_ratio import Timed, time_together
 from benchmarks.school import School
-from benchmarks.search_run import trained_search
+from benchmarks.search_run import chosen_search
 from benchmarks.tables import RESULTS, Row, publish_table
 from compat.manifest import Precision
 from compat.report_parts import Estimate
@@ -37,8 +37,7 @@ from server_models.export import count_macs, export_onnx_fp32, export_onnx_int8
 from server_models.pixels import decode_all
 from server_models.train_supernet import sized
 
-LIMITS = (2_430_000, 1_215_000)  # MACs: 80 and 160 times less than the cloud model
-BETWEEN = 1_800_000  # a third point of the search's front
+SHARES = (1.0, 0.75, 0.5)  # of the search's limit of MACs: where its front is looked at
 REFERENCE = "kin-s"  # latencies are ratios to its fp32 file
 HAND_PX = 64
 SEARCHED, HAND_MADE = "searched", "hand-made"
@@ -71,13 +70,13 @@ class Artifact:
     timed: Timed
 
 
-def hand_made(dim: int) -> list[Entrant]:
-    """Our own starter network and each family of `benchmarks.handmade` at each limit."""
+def hand_made(dim: int, max_macs: int) -> list[Entrant]:
+    """Our own kin-s and each family of `benchmarks.handmade` at the limit and at half of it."""
     spec = SPECS["kin-s"]  # of HAND_PX, too
     found = [_of_architecture("kin-s", HAND_MADE, spec, dim)]
-    for limit in LIMITS:
+    for share in (SHARES[0], SHARES[-1]):
         for family in FAMILIES:
-            width = widest(family, dim, size_px=HAND_PX, max_macs=limit)
+            width = widest(family, dim, size_px=HAND_PX, max_macs=round(share * max_macs))
             build = partial(FAMILIES[family], width, dim)
             what = {"family": family, "width": width}
             name = f"{family}-x{width:g}".replace(".", "")
@@ -85,10 +84,11 @@ def hand_made(dim: int) -> list[Entrant]:
     return found
 
 
-def searched(space: SearchSpace, trials: Sequence[Trial], dim: int) -> list[Entrant]:
+def searched(space: SearchSpace, trials: Sequence[Trial], dim: int, max_macs: int) -> list[Entrant]:
     """The candidate of the highest reward under each limit, once each, named by its limit."""
     found: dict[int, Entrant] = {}
-    for limit in (LIMITS[0], BETWEEN, LIMITS[1]):
+    for share in SHARES:
+        limit = share * max_macs
         allowed = [each for each in trials if each.is_allowed and each.fitness.cost <= limit]
         if not allowed:
             continue
@@ -199,11 +199,12 @@ def _against(name: str, found: Estimate) -> str:
 
 
 def main() -> None:
-    search = trained_search()
-    family = search.family
-    school, held_out = School(family), HeldOut(family, gallery_view="studio")
-    dim = family.config.dim
-    entrants = searched(search.config.space, search.evolve(), dim) + hand_made(dim)
+    run = chosen_search(__doc__)
+    search, held_out = run.search, run.held_out
+    family, limit = search.family, search.config.max_macs
+    school, dim = School(family), family.config.dim
+    found = searched(search.config.space, search.evolve(), dim, limit)
+    entrants = found + hand_made(dim, limit)
     files = {each: files_of(school, each, member_of(each, search.member)) for each in entrants}
     artifacts = measure(held_out, files, search.member)
     rows = rows_of(held_out, artifacts)
@@ -212,18 +213,18 @@ def main() -> None:
     paragon, hits = (
         held_out.mean(values) for values in (tested.average_precision, tested.hit_rate_at_10)
     )
-    schedule = search.member.schedule
+    schedule, name = search.member.schedule, f"frontier-{run.set}"
     notes = [
         f"Every network begins with nothing and is trained for {schedule.steps} steps of "
         f"{schedule.batch} images by the same losses, seed {family.config.seed}, a short schedule. "
-        f"{len(set(held_out.classes))} unseen objects, wild to studio; fractions. Paragon: "
+        f"{len(set(held_out.classes))} unseen classes; fractions. Paragon: "
         f"hit_rate@10 {hits.value:.4f}, mAP {paragon.value:.4f} ({paragon.low:.4f} to "
         f"{paragon.high:.4f}). Latency is a ratio to {REFERENCE} fp32 on ONNX Runtime, one thread, "
         f"taking turns in one run; ms are of that machine ({platform.machine()}).",
-        "Made by `python -m benchmarks.frontier`. [The picture](frontier.svg).",
+        f"Made by `python -m benchmarks.frontier {run.set}`. [The picture]({name}.svg).",
     ]
-    publish_table("frontier", "Cross accuracy against cost", rows, notes=notes)
-    write_atomic(RESULTS / "frontier.svg", frontier_plot(rows, paragon.value).encode())
+    publish_table(name, f"Cross accuracy against cost ({run.set})", rows, notes=notes)
+    write_atomic(RESULTS / f"{name}.svg", frontier_plot(rows, paragon.value).encode())
 
 
 if __name__ == "__main__":

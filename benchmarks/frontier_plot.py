@@ -35,7 +35,7 @@ def frontier_plot(rows: Sequence[Row], paragon: float) -> str:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.grid(visible=True, alpha=0.3)
-        panels[0].set_ylabel("cross mAP M(q, g) on unseen objects, % (log); bars: 95%")
+        panels[0].set_ylabel("cross mAP M(q, g) on unseen classes, % (log); bars: 95%")
         handles, labels = panels[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
         panels[-1].legend(shown.values(), shown.keys(), loc="center right", fontsize=8)

@@ -1,13 +1,13 @@
 """The reward table: which cheap measure of a network predicts how well it serves the cloud model.
 
-    python -m benchmarks.rewards
+    python -m benchmarks.rewards emoji        # or objects820
 
 Networks of nearly equal MACs are drawn from the search space. The truth of each is its cross mAP on
 unseen classes after training with the compatibility losses; against it stand its self mAP after
 training alone and after training in the manner of BCT, and the supernet's rewards with inherited
 weights, all measured on the classes that a search sees (arXiv:2105.06047). Schedules and
-limits are those of benchmarks/recipes/search-objects820.toml. Resumable; writes
-benchmarks/results/rewards.md, rewards_nets.md and their .json.
+limits are those of benchmarks/recipes/search-SET.toml. Resumable; writes
+benchmarks/results/rewards-SET.md, rewards-SET-nets.md and their .json.
 """
 
 import platform
@@ -19,7 +19,7 @@ from scipy import stats
 
 from benchmarks.evaluate import HeldOut
 from benchmarks.school import School
-from benchmarks.search_run import trained_search
+from benchmarks.search_run import chosen_search
 from benchmarks.tables import Row, publish_table
 from compat.statistics import LEVEL, RESAMPLES
 from compat.statistics import SEED as RESAMPLING_SEED
@@ -189,29 +189,28 @@ def net_rows(measured: Sequence[Measured]) -> list[Row]:
 
 
 def main() -> None:
-    search = trained_search()
-    config = search.family.config
-    held_out, school = HeldOut(search.family, gallery_view="studio"), School(search.family)
+    run = chosen_search(__doc__)
+    search, held_out = run.search, run.held_out
+    config, school = search.family.config, School(search.family)
     drawn = draw(search.config.space, config.dim, max_macs=search.config.max_macs)
     measured = [measure(search, each, held_out, school) for each in drawn]
     schedule, macs = search.member.schedule, [each.macs / 1e6 for each in drawn]
     truth = [each.truth for each in measured]
-    objects = len(set(held_out.classes))
     notes = [
         f"{NETS} networks of {min(macs):.2f} to {max(macs):.2f} M MACs drawn with seed {SEED}, "
         f"each trained three times from nothing, {schedule.steps} steps of {schedule.batch} "
         f"images, seed {config.seed}: alone (classification), as BCT (and read by the frozen head) "
-        "and with the family's losses. The truth is the last one's cross mAP on the test objects "
-        f"(wild to studio, {objects} objects), {min(truth):.3f} to {max(truth):.3f}; "
-        "what the measures say comes from the validation objects, as in a search. The supernet was "
+        "and with the family's losses. The truth is the last one's cross mAP on "
+        f"{len(set(held_out.classes))} unseen classes, {min(truth):.3f} to {max(truth):.3f}; "
+        "what the measures say comes from the validation classes, as in a search. The supernet was "
         f"trained for {search.config.schedule.steps} steps. Intervals resample networks.",
-        f"Made by `python -m benchmarks.rewards`, {platform.machine()}. "
-        "[The networks](rewards_nets.md).",
+        f"Made by `python -m benchmarks.rewards {run.set}`, {platform.machine()}. "
+        f"[The networks](rewards-{run.set}-nets.md).",
     ]
-    publish_table(
-        "rewards", "Which measure predicts cross accuracy", reward_rows(measured), notes=notes
-    )
-    publish_table("rewards_nets", "The networks of the reward table", net_rows(measured))
+    title = f"Which measure predicts cross accuracy ({run.set})"
+    publish_table(f"rewards-{run.set}", title, reward_rows(measured), notes=notes)
+    title = f"The networks of the reward table ({run.set})"
+    publish_table(f"rewards-{run.set}-nets", title, net_rows(measured))
 
 
 if __name__ == "__main__":

@@ -65,14 +65,16 @@ def test_each_limit_gets_the_candidate_of_the_highest_reward() -> None:
             [(0.9, 3e6, 570_000), (0.5, 2.2e6, -1), (0.3, 1.6e6, -1), (0.1, 1.1e6, -1)]
         )
     ]
-    found = searched(space, trials, 16)
+    found = searched(space, trials, 16, 2_430_000)
     sizes = [space.build(trial.decisions).size_px for trial in trials[1:]]
     assert [each.size_px for each in found] == sizes
     assert [each.what for each in found] == [
         {"backbone": space.build(trial.decisions).model_dump(mode="json")} for trial in trials[1:]
     ]
     assert len({each.name for each in found}) == 3
-    assert len(searched(space, trials[:2] + trials[3:], 16)) == 2  # one is best under two limits
+    assert (
+        len(searched(space, trials[:2] + trials[3:], 16, 2_430_000)) == 2
+    )  # one is best under two limits
 
 
 class Sleeper:
