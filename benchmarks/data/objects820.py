@@ -5,7 +5,8 @@
 Renders of real, human-made 3D models; not photographs. Written to the cache's
 ``objects820/<size>px``: ``manifest.csv`` (icon and studio are the gallery, wild the queries), and
 with ``--extra-wild`` also ``extra.csv``, N more wild views of each training object, and
-``full.csv``, both together.
+``full.csv``, both together. ``catalogue.csv`` is the same set split by catalogue: the objects of
+other libraries than those of the training side are for testing.
 A second run makes only what is missing.
 """
 
@@ -160,6 +161,11 @@ def rows_of(
             }
 
 
+def by_catalogue(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """The same rows, split by library instead of by object."""
+    return [{**row, "split": row["split_catalogue"]} for row in rows]
+
+
 def build(size_px: int, n_extra_wild: int, jobs: int) -> Path:
     """Render whatever is missing and write the manifests; the set's folder."""
     folder = cache_folder() / "objects820" / f"{size_px}px"
@@ -188,6 +194,7 @@ def build(size_px: int, n_extra_wild: int, jobs: int) -> Path:
     write_manifest(folder / "manifest.csv", rows, OBJECT_COLUMNS)
     counted = Counter((row["split"], row["role"]) for row in rows)
     print(f"{folder / 'manifest.csv'}: {len(rows)} images ({made} new), {dict(counted)}")
+    catalogue = by_catalogue(rows)
     if n_extra_wild:
         trained = [item for item in furniture if splits[item.label] == "train"]
         made = run_tasks(tasks(trained, extra_views(n_extra_wild)), jobs, "extra wild views")
@@ -195,6 +202,8 @@ def build(size_px: int, n_extra_wild: int, jobs: int) -> Path:
         n_rows = write_manifest(folder / "extra.csv", extra, OBJECT_COLUMNS)
         write_manifest(folder / "full.csv", [*rows, *extra], OBJECT_COLUMNS)
         print(f"{folder / 'extra.csv'}: {n_rows} images ({made} new) of train objects")
+        catalogue += [row for row in by_catalogue(extra) if row["split"] == "train"]
+    write_manifest(folder / "catalogue.csv", catalogue, OBJECT_COLUMNS)
     return folder
 
 
