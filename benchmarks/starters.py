@@ -1,8 +1,9 @@
-"""Make the starter weights: distil a packaged ImageNet network into an edge network.
+"""Make the starter weights: distil a packaged ImageNet network into one of ours.
 
     python -m benchmarks.starters kin-s --steps 5000
     python -m benchmarks.starters kin-m --steps 1600
     python -m benchmarks.starters kin-w --trunk-of kin-s
+    python -m benchmarks.starters resnet18-w32 --steps 1600
 
 The pool is unlabelled and holds no test or validation class (`benchmarks.data.pool`). The teacher
 is EfficientNet-Lite0 at 128 px; its pooled features, reduced by PCA, are what the student regresses
@@ -14,12 +15,12 @@ import csv
 import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from benchmarks.data.cache import cache_folder
@@ -27,17 +28,21 @@ from compat.dataset import LabelledImage
 from compat.files import digest_of, write_atomic
 from compat.losses.csd import csd_loss
 from compat.losses.regression import regression_loss
-from compat.preprocess import Pixels, Preprocess
+from compat.preprocess import Preprocess
 from server_models.augment import augmented, camera
-from server_models.config import Schedule
+from server_models.config import EdgeBackbone, Schedule
 from server_models.edge_net import SPECS, EdgeNet
+from server_models.gallery_model import TrainedGallery
 from server_models.lite_net import IMAGENET_MEAN, IMAGENET_STD, LiteNet
 from server_models.loop import Run, batch_rows, train
 from server_models.pixels import decode_all
+from server_models.precision import fast
+from server_models.query_net import Net
+from server_models.residual_net import ResidualNet
 from server_models.run_folder import RunFolder
 
 TEACHER = Preprocess(size_px=128, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-STUDENT_PX = {"kin-s": 64, "kin-w": 56, "kin-m": 96}
+STUDENT_PX = {"kin-s": 64, "kin-w": 56, "kin-m": 96, "resnet18-w32": 64}
 TARGET_DIM = 256
 SEED = 0
 
@@ -50,17 +55,19 @@ def pool_images(listing: Path) -> tuple[LabelledImage, ...]:
     return tuple(LabelledImage(folder / name, name, "", "train", "query") for name in names)
 
 
-def teacher_features(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """(N, 128, 128, 3) uint8 -> (N, 1280) pooled ImageNet features."""
+def teacher() -> TrainedGallery:
+    """An image's pooled ImageNet features, L2 = 1: D = 1280."""
     net = LiteNet("efficientnet-lite0", 2)
     net.load_imagenet()
-    net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rows = []
-    with torch.inference_mode():
-        for start in track(range(0, len(pixels), 64), "teacher features"):
-            batch = torch.from_numpy(TEACHER.normalised(pixels[start : start + 64]))
-            rows.append(net.features(batch.permute(0, 3, 1, 2)).numpy())
-    return np.concatenate(rows)
+    net.embed = nn.Identity()  # type: ignore[assignment]
+    return TrainedGallery(net.eval(), None, TEACHER)
+
+
+def student(backbone: str) -> Net:
+    """With random weights and the targets' dimension."""
+    if backbone == "resnet18-w32":
+        return ResidualNet("resnet18-w32", TARGET_DIM)
+    return EdgeNet(SPECS[cast(EdgeBackbone, backbone)], TARGET_DIM)
 
 
 def reduced(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -79,9 +86,8 @@ def targets_of(images: tuple[LabelledImage, ...], cache: Path) -> Tensor:
     key = digest_of("\n".join(image.name for image in images).encode())[:16]
     kept = cache / f"teacher-{key}.npy"
     if not kept.exists():
-        decoded = decode_all(images, TEACHER, title="decode for the teacher")
         cache.mkdir(parents=True, exist_ok=True)
-        np.save(kept, reduced(teacher_features(decoded.pixels)))
+        np.save(kept, reduced(teacher().embed(images, title="teacher features")))
     return torch.from_numpy(np.load(kept, allow_pickle=False))
 
 
@@ -104,7 +110,7 @@ def main() -> None:
     decoded = decode_all(images, recipe, title="decode for the student")
 
     torch.manual_seed(SEED)
-    net = EdgeNet(SPECS[given.backbone], TARGET_DIM)
+    net = student(given.backbone)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     schedule = Schedule(steps=given.steps, batch=96, learning_rate=3e-3, save_every_steps=200)
     optimizer = torch.optim.AdamW(net.parameters(), lr=schedule.learning_rate, weight_decay=0.02)
@@ -119,7 +125,9 @@ def main() -> None:
     def losses_at(step: int) -> Mapping[str, Tensor]:
         rows = batch_rows(SEED, step, schedule.batch, len(images))  # (B,)
         pixels = augmented(decoded.pixels[rows], augment, seed=step)
-        found = net(torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2))  # (B, K)
+        with fast(net):
+            found = net(torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2))  # (B, K)
+        found = found.float()
         wanted = targets[rows]  # (B, K)
         return {
             "regression": regression_loss(found, wanted).mean(),
@@ -145,7 +153,7 @@ def ship_trunk(backbone: str, source: str) -> None:
     write_atomic(out, safetensors.torch.save(state, notes))
 
 
-def ship(net: EdgeNet, backbone: str, digest: str) -> None:
+def ship(net: Net, backbone: str, digest: str) -> None:
     """Trunk and feature layer in half precision, with where they come from."""
     net.embed = nn.Identity()  # type: ignore[assignment]
     state = {

@@ -28,6 +28,7 @@ from server_models.architecture import Architecture, SearchSpace
 MAX_CONFIG_BYTES = 2**20
 LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
 EdgeBackbone = Literal["kin-s", "kin-w", "kin-m"]
+ResidualBackbone = Literal["resnet18-w32"]
 Start = Literal["starter", "imagenet", "cloud", "previous", "nothing"]
 TermName = Literal[
     "regression",  # land where the gallery model lands
@@ -84,7 +85,7 @@ class CloudConfig(_Section):
     """
 
     name: Name = "cloud"
-    backbone: EdgeBackbone | LiteBackbone | Architecture = "efficientnet-lite0"
+    backbone: ResidualBackbone | LiteBackbone | EdgeBackbone | Architecture = "efficientnet-lite0"
     preprocess: Preprocess
     frozen_blocks: int = Field(default=6, ge=0)  # of a Lite backbone, counted from the image
     head_learning_rate: float = Field(default=0.01, gt=0)

@@ -5,9 +5,10 @@ from server_models.config import CloudConfig, MemberConfig
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.gallery_model import GalleryModel, TrainedGallery
 from server_models.lite_net import LiteNet
+from server_models.residual_net import ResidualNet
 from server_models.starters import load_starter
 
-Net = EdgeNet | LiteNet
+Net = EdgeNet | LiteNet | ResidualNet
 
 
 def build(model: MemberConfig | CloudConfig, dim: int) -> Net:
@@ -16,6 +17,8 @@ def build(model: MemberConfig | CloudConfig, dim: int) -> Net:
         return EdgeNet(model.backbone, dim)
     if model.backbone == "kin-s" or model.backbone == "kin-w" or model.backbone == "kin-m":
         return EdgeNet(SPECS[model.backbone], dim)
+    if model.backbone == "resnet18-w32":
+        return ResidualNet(model.backbone, dim)
     frozen = model.frozen_blocks if isinstance(model, CloudConfig) else 0
     return LiteNet(model.backbone, dim, frozen_blocks=frozen)
 

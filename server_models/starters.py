@@ -1,4 +1,4 @@
-"""Starter weights: edge networks distilled once from packaged ImageNet networks, shipped by name.
+"""Starter weights: networks distilled once from packaged ImageNet networks, shipped by name.
 
 `benchmarks/starters.py` made them; the header of each file says from what. They hold trunk and
 feature layer; the embedding layer of a family is its own.
@@ -8,14 +8,14 @@ import importlib.resources
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from compat.errors import ConfigError
-from server_models.edge_net import EdgeNet
 
 FRESH = ("embed.", "widen.")  # layers that a starter may leave to the family
 
 
-def load_starter(backbone: str, net: EdgeNet) -> None:
+def load_starter(backbone: str, net: nn.Module) -> None:
     """Begin ``net`` with the starter weights of its backbone; its embedding layer stays fresh.
 
     Raises:

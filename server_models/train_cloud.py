@@ -17,6 +17,7 @@ from server_models.config import CloudConfig, FamilyConfig
 from server_models.heads import NormalisedHead
 from server_models.loop import Rows, Run, batch_rows, step_seed, train
 from server_models.pixels import Decoded
+from server_models.precision import fast
 from server_models.query_net import Net, begin_cloud, build
 from server_models.run_folder import RunFolder
 
@@ -97,7 +98,9 @@ def fit_cloud(
         rows = batch_rows(family.seed, step, cloud.schedule.batch, len(decoded.pixels))  # (B,)
         pixels = augmented(decoded.pixels[rows], augment, seed=step_seed(family.seed, step))
         images = torch.from_numpy(recipe.normalised(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        return losses(net(images), rows, head.weight)
+        with fast(net):
+            embeddings = net(images)  # (B, D)
+        return losses(embeddings.float(), rows, head.weight)
 
     whole.train()
     train(run, losses_at)
