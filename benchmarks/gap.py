@@ -74,7 +74,7 @@ class Queried:
 def members(workspace: Workspace) -> Iterator[Queried]:
     """By every trained member."""
     headline, gap = (
-        read_family(RECIPES / f"{name}.toml") for name in ("objects820", "gap-objects820")
+        read_family(RECIPES / f"{name}.toml") for name in ("objects820-lite", "gap-objects820")
     )
     chosen = [member_of(headline, name, 0) for name in HEADLINE_MEMBERS]
     for config, member in [*((gap, each) for each in gap.members), *chosen]:
@@ -140,7 +140,7 @@ def plot(rows: list[Row], paragon: float) -> str:
 
 
 def main() -> None:
-    config = read_family(RECIPES / "objects820.toml")
+    config = read_family(RECIPES / "objects820-lite.toml")
     workspace = Workspace(cache_folder() / "runs" / config.family)
     family: Family = family_of(config, workspace)
     train_cloud(family, workspace)

@@ -55,6 +55,11 @@ SETS = {
     "objects820": Source(
         "objects820 wild -> studio, 328 unseen objects (renders)", "studio", "headline"
     ),
+    "objects820-lite": Source(
+        "objects820 wild -> studio, 328 unseen objects (renders), a gallery model from ImageNet",
+        "studio",
+        "headline-objects820-lite",
+    ),
     "emoji": Source("emoji, one house -> another, 738 unseen meanings", "", "headline-emoji"),
 }
 

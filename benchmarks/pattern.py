@@ -25,7 +25,12 @@ from registry.workspace import Workspace
 from server_models.config import read_family
 
 RECIPES = Path(__file__).parent / "recipes"
-SETS = {"demo": "studio", "objects820": "studio", "emoji": ""}  # what a gallery view begins with
+# what a gallery view begins with, and where the family's runs lie
+SETS = {
+    "demo": ("studio", "demo"),
+    "objects820": ("studio", "objects820-lite"),
+    "emoji": ("", "emoji"),
+}
 RESULTS = Path(__file__).parent / "results"
 BLIND = ("vanilla", "logit-kd", "rkd")  # see no coordinate of the gallery
 CHANCE_FACTOR = 2.0  # of chance's mAP; a loss that lands is far above, one that does not below
@@ -109,9 +114,10 @@ def main() -> None:
     parser.add_argument("set", choices=sorted(SETS))
     name = parser.parse_args().set
     config = read_family(RECIPES / f"pattern-{name}.toml")
-    workspace = Workspace(cache_folder() / "runs" / name)
+    view, runs = SETS[name]
+    workspace = Workspace(cache_folder() / "runs" / runs)
     train(config, workspace)
-    rows = rows_of(HeldOut(family_of(config, workspace), gallery_view=SETS[name]))
+    rows = rows_of(HeldOut(family_of(config, workspace), gallery_view=view))
     table = table_of(rows)
     write_atomic(RESULTS / f"pattern-{name}.json", canonical_json({"rows": rows}))
     write_atomic(RESULTS / f"pattern-{name}.md", table.encode())

@@ -79,19 +79,25 @@ class Schedule(_Section):
 
 
 class CloudConfig(_Section):
-    """The gallery model: normalised embedding, normalised head.
-
-    Begins with the weights that come with its backbone: ImageNet's, the starter's, none.
-    """
+    """The gallery model: normalised embedding, normalised head."""
 
     name: Name = "cloud"
     backbone: ResidualBackbone | LiteBackbone | EdgeBackbone | Architecture = "efficientnet-lite0"
+    start: Literal["backbone", "nothing"] = "backbone"  # its weights: ImageNet's, the starter's
     preprocess: Preprocess
     frozen_blocks: int = Field(default=6, ge=0)  # of a Lite backbone, counted from the image
     head_learning_rate: float = Field(default=0.01, gt=0)
     scale: float = Field(default=20.0, gt=0)  # of the cosines in the softmax
     margin: float = Field(default=0.2, ge=0, lt=1)
     schedule: Schedule
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model that begins as all do is written, and so digested, as it always was."""
+        written: dict[str, Any] = handler(self)
+        if self.start == "backbone":
+            written.pop("start", None)
+        return written
 
 
 class GivenCloud(_Section):

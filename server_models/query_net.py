@@ -24,7 +24,9 @@ def build(model: MemberConfig | CloudConfig, dim: int) -> Net:
 
 
 def begin_cloud(net: Net, cloud: CloudConfig) -> None:
-    """Fill ``net`` with the weights that come with its backbone, if any do."""
+    """Fill ``net`` with the weights that come with its backbone, where it has and wants them."""
+    if cloud.start == "nothing":
+        return
     if isinstance(net, LiteNet):
         net.load_imagenet()
     elif isinstance(cloud.backbone, str):

@@ -2,8 +2,8 @@
 
     python -m benchmarks.data.emoji [--size 64]
 
-Written to the cache's ``emoji/<size>px`` with ``manifest.csv``; nothing of it belongs in the
-repository, since two of the sets are CC-BY-SA. A class is one meaning without skin tone, drawn in
+Written to the cache's ``emoji/<size>px`` with ``manifest.csv``, and ``training.csv``, the paths of
+its training images; nothing of it belongs in the repository, since two of the sets are CC-BY-SA. A class is one meaning without skin tone, drawn in
 at least 3 colour styles. Roles go by house, so that no house is on both sides: styles of one house
 share geometry, and only cross-house pairs measure recognition. A second run makes what is missing.
 """
@@ -253,6 +253,8 @@ def build(size_px: int) -> Path:
             write_atomic(path, draw(svg, size_px), durable=False)
             n_made += 1
     write_manifest(folder / "manifest.csv", rows, COLUMNS)
+    training = [{"path": row["path"]} for row in rows if row["split"] == "train"]
+    write_manifest(folder / "training.csv", training, ("path",))
     counted = Counter(splits.values())
     print(f"{folder / 'manifest.csv'}: {len(rows)} images ({n_made} new)")
     print(f"{len(splits)} classes {dict(counted)}; {Counter(row['style'] for row in rows)}")

@@ -61,6 +61,7 @@ def test_a_family_with_it_trains_from_nothing_and_exports(
 ) -> None:
     cloud = CloudConfig(
         backbone="resnet18-w32",
+        start="nothing",
         preprocess=Preprocess(size_px=16),
         schedule=Schedule(steps=3, batch=4, learning_rate=1e-3),
     )
