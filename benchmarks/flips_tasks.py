@@ -66,7 +66,9 @@ def family_of(seed: int, schedule: Schedule, scale: float = 20.0) -> FamilyConfi
 
 def objects_family() -> Family:
     """The family of the pattern table, whose cloud model was trained on Objects-820."""
-    return Family(read_family(OBJECTS_FAMILY), cache_folder() / "runs" / "objects820-lite" / "models")
+    return Family(
+        read_family(OBJECTS_FAMILY), cache_folder() / "runs" / "objects820-lite" / "models"
+    )
 
 
 def objects_task() -> Task:

@@ -3,9 +3,10 @@
     python -m benchmarks.data.emoji [--size 64]
 
 Written to the cache's ``emoji/<size>px`` with ``manifest.csv``, and ``training.csv``, the paths of
-its training images; nothing of it belongs in the repository, since two of the sets are CC-BY-SA. A class is one meaning without skin tone, drawn in
-at least 3 colour styles. Roles go by house, so that no house is on both sides: styles of one house
-share geometry, and only cross-house pairs measure recognition. A second run makes what is missing.
+its training images; nothing of it belongs in the repository, since two of the sets are CC-BY-SA. A
+class is one meaning without skin tone, drawn in at least 3 colour styles. Roles go by house, so
+that no house is on both sides: styles of one house share geometry, and only cross-house pairs
+measure recognition. A second run makes what is missing.
 """
 
 import argparse
