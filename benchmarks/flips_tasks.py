@@ -34,7 +34,7 @@ DIM = 128
 OBJECTS, EMOJI = 60, 100
 LEARNED_VIEWS, ASKED_VIEWS = range(16), range(16, 24)
 LEARNED_STYLES, ASKED_STYLES = 6, 3
-OBJECTS_FAMILY = Path(__file__).parent / "recipes" / "pattern-objects820.toml"
+OBJECTS_FAMILY = Path(__file__).parent / "recipes" / "objects820-lite.toml"
 RECIPE = Preprocess(size_px=64)
 
 
@@ -65,7 +65,7 @@ def family_of(seed: int, schedule: Schedule, scale: float = 20.0) -> FamilyConfi
 
 
 def objects_family() -> Family:
-    """The family of the pattern table, whose cloud model was trained on Objects-820."""
+    """Whose cloud model was trained on Objects-820, from ImageNet."""
     return Family(
         read_family(OBJECTS_FAMILY), cache_folder() / "runs" / "objects820-lite" / "models"
     )

@@ -12,10 +12,8 @@ from server_models.config import CloudConfig, FamilyConfig, Schedule
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.export import count_macs, export_onnx_fp32
 from server_models.family import Family
-from server_models.precision import fast, is_dense
+from server_models.precision import fast, has_bfloat16, is_dense
 from server_models.residual_net import ResidualNet
-
-BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def test_only_dense_networks_learn_in_bfloat16(net: ResidualNet) -> None:
     assert not is_dense(edge)
     images = torch.randn(2, 3, 32, 32)
     with fast(net):
-        assert net.trunk(images).dtype == (torch.bfloat16 if BFLOAT16 else torch.float32)
+        assert net.trunk(images).dtype == (torch.bfloat16 if has_bfloat16() else torch.float32)
     with fast(edge):
         assert edge(images).dtype == torch.float32
 
