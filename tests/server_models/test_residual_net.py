@@ -13,6 +13,7 @@ from server_models.edge_net import SPECS, EdgeNet
 from server_models.export import count_macs, export_onnx_fp32
 from server_models.family import Family
 from server_models.precision import fast, has_bfloat16, is_dense
+from server_models.query_net import begin_cloud
 from server_models.residual_net import ResidualNet
 
 
@@ -77,3 +78,32 @@ def test_a_family_with_it_trains_from_nothing_and_exports(
     with torch.inference_mode():
         wanted = model.net(torch.from_numpy(tensors).permute(0, 3, 1, 2))  # type: ignore[attr-defined]
     np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_it_begins_with_its_starter_unless_told_not_to() -> None:
+    config = CloudConfig(
+        backbone="resnet18-w32",
+        preprocess=Preprocess(size_px=16),
+        schedule=Schedule(steps=1, learning_rate=1e-3),
+    )
+    assert "start" not in config.model_dump(mode="json")  # digests of earlier runs stay
+    nothing = config.model_copy(update={"start": "nothing"})
+    assert nothing.model_dump(mode="json")["start"] == "nothing"
+
+    def begun(cloud: CloudConfig) -> ResidualNet:
+        torch.manual_seed(0)
+        net = ResidualNet("resnet18-w32", 16)
+        begin_cloud(net, cloud)
+        return net
+
+    plain, started = begun(nothing), begun(config)
+    torch.manual_seed(0)
+    fresh = ResidualNet("resnet18-w32", 16)
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(plain.state_dict()[name], value)
+    changed = [
+        name for name, value in fresh.state_dict().items()
+        if not torch.equal(started.state_dict()[name], value)
+    ]  # fmt: skip
+    assert any(name.startswith("trunk.") for name in changed)
+    assert not any(name.startswith("embed.") for name in changed)  # the family's own
