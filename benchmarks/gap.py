@@ -4,7 +4,7 @@
 
 Objects-820, wild -> studio, hit_rate@10 on unseen objects, in one space. First the cloud model on
 queries that were shrunk to a member's side: what is lost there, resolution alone takes. Then
-trained members: small ones from nothing and from a starter, the headline's with their long
+trained members: small ones from nothing and from a starter, objects820-lite's with their long
 schedules, and the cloud network itself at lower resolutions, begun with the cloud's weights
 (recipes/gap-objects820.toml). Resumable; writes
 benchmarks/results/gap.md, .json and .svg.

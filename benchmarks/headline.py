@@ -2,13 +2,14 @@
 
     python -m benchmarks.headline objects820      # wild -> studio, 328 unseen objects
     python -m benchmarks.headline emoji           # one house -> another, 738 unseen meanings
-    python -m benchmarks.headline objects820 --member edge-m --seeds 1
+    python -m benchmarks.headline objects820-lite --member edge-m --seeds 1
 
 Trains the first member of recipes/SET.toml once per seed against the same frozen cloud model
-(resumable), exports LiteRT int8, and writes benchmarks/results/headline.json (the emoji:
-headline-emoji.json; another member: its name behind): hit_rate@10 of M(query, gallery) of the
+(resumable), exports LiteRT int8, and writes benchmarks/results/headline.json (objects820) or
+headline-SET.json (another member: its name behind): hit_rate@10 of M(query, gallery) of the
 paragon (cloud, cloud) and of the cross-test (edge, cloud) on unseen classes, their paired
-difference with the 95% interval over classes.
+difference with the 95% interval over classes. The sets that end in -lite are the same images with
+a gallery model from ImageNet.
 """
 
 import argparse
@@ -61,6 +62,11 @@ SETS = {
         "headline-objects820-lite",
     ),
     "emoji": Source("emoji, one house -> another, 738 unseen meanings", "", "headline-emoji"),
+    "emoji-lite": Source(
+        "emoji, one house -> another, 738 unseen meanings, a gallery model from ImageNet",
+        "",
+        "headline-emoji-lite",
+    ),
 }
 
 

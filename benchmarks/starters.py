@@ -8,6 +8,7 @@
 The pool is unlabelled and holds no test or validation class (`benchmarks.data.pool`). The teacher
 is EfficientNet-Lite0 at 128 px; its pooled features, reduced by PCA, are what the student regresses
 to, with the relation term beside. Resumable; writes server_models/starter_weights/NAME.safetensors.
+Features are made unit vectors before the PCA; the kin-s and kin-m that ship were made without that.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def reduced(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def targets_of(images: tuple[LabelledImage, ...], cache: Path) -> Tensor:
     """Teacher targets of the pool, made once: (N, K)."""
     key = digest_of("\n".join(image.name for image in images).encode())[:16]
-    kept = cache / f"teacher-{key}.npy"
+    kept = cache / f"teacher-unit-{key}.npy"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         np.save(kept, reduced(teacher().embed(images, title="teacher features")))
@@ -96,9 +97,11 @@ def main() -> None:
     parser.add_argument("backbone", choices=sorted(STUDENT_PX))
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--steps", type=int)
-    how.add_argument("--trunk-of", choices=sorted(STUDENT_PX), help="take that starter's trunk")
+    how.add_argument("--trunk-of", choices=sorted(SPECS), help="take that starter's trunk")
     parser.add_argument("--pool", type=Path, default=cache_folder() / "pool.csv")
     given = parser.parse_args()
+    if given.trunk_of and given.backbone not in SPECS:
+        parser.error(f"{given.backbone} has no edge network's trunk: give --steps")
     if given.trunk_of:
         ship_trunk(given.backbone, given.trunk_of)
         return
@@ -116,7 +119,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=schedule.learning_rate, weight_decay=0.02)
     folder = RunFolder(cache / given.backbone)
     pool_digest = digest_of(given.pool.read_bytes())
-    config = {"backbone": given.backbone, **schedule.model_dump(mode="json")}
+    config = {"backbone": given.backbone, "teacher": "unit", **schedule.model_dump(mode="json")}
     digest = folder.describe(config, data_digest=pool_digest)
     title = f"starter {given.backbone}"
     run = Run(folder, digest, title, schedule, SEED, {"net": net}, optimizer)
@@ -136,7 +139,7 @@ def main() -> None:
 
     net.train()
     train(run, losses_at)
-    ship(net, given.backbone, digest)
+    ship(net, given.backbone, given.steps, digest)
 
 
 def ship_trunk(backbone: str, source: str) -> None:
@@ -153,7 +156,7 @@ def ship_trunk(backbone: str, source: str) -> None:
     write_atomic(out, safetensors.torch.save(state, notes))
 
 
-def ship(net: Net, backbone: str, digest: str) -> None:
+def ship(net: Net, backbone: str, steps: int, digest: str) -> None:
     """Trunk and feature layer in half precision, with where they come from."""
     net.embed = nn.Identity()  # type: ignore[assignment]
     state = {
@@ -161,7 +164,7 @@ def ship(net: Net, backbone: str, digest: str) -> None:
         for name, value in net.state_dict().items()
     }
     notes = {
-        "recipe": f"python -m benchmarks.starters {backbone}",
+        "recipe": f"python -m benchmarks.starters {backbone} --steps {steps}",
         "run": digest,
         "licence": "Apache-2.0; distilled from EfficientNet-Lite0 (Apache-2.0)",
     }

@@ -119,6 +119,7 @@ def read_release(path: Path) -> OldRelease:
 def read_cloud(folder: RunFolder) -> tuple[OldModel, dict[str, Floats]]:
     """A trained gallery model and its head by class; no rows where the classes were not kept."""
     recorded = _recorded(folder.path / "run.json")
+    recorded.pop("start", None)  # an upgrade's is the digest of the weights that it began with
     cloud, dim = _config(CloudConfig, recorded), int(recorded["dim"])
     head = read_weights(folder.weights)["head.weight"]
     net = build(cloud, dim)

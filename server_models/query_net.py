@@ -19,7 +19,9 @@ def build(model: MemberConfig | CloudConfig, dim: int) -> Net:
         return EdgeNet(SPECS[model.backbone], dim)
     if model.backbone == "resnet18-w32":
         return ResidualNet(model.backbone, dim)
-    frozen = model.frozen_blocks if isinstance(model, CloudConfig) else 0
+    frozen = 0
+    if isinstance(model, CloudConfig) and model.start == "backbone":  # random blocks have to learn
+        frozen = model.frozen_blocks
     return LiteNet(model.backbone, dim, frozen_blocks=frozen)
 
 

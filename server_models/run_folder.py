@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from compat.files import digest_of, read_bounded, write_atomic
 from compat.wire import canonical_json
+from server_models.precision import has_bfloat16
 
 MAX_LOG_BYTES = 2**30
 _PACKAGES = ("compat", "server_models")
@@ -50,7 +51,11 @@ class RunFolder:
     def describe(self, config: Mapping[str, object], *, data_digest: str) -> str:
         """Write run.json and return the digest of all that decides the result."""
         decides = {"config": config, "data_digest": data_digest, "torch": torch.__version__}
-        also = {"code_digest": code_digest(), "python": platform.python_version()}
+        also = {
+            "code_digest": code_digest(),
+            "python": platform.python_version(),
+            "bfloat16": has_bfloat16(),  # dense networks learn in it where the processor can
+        }
         write_atomic(self.path / "run.json", canonical_json({**decides, **also}))
         return digest_of(canonical_json(decides))
 

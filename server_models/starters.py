@@ -19,7 +19,7 @@ def load_starter(backbone: str, net: nn.Module) -> None:
     """Begin ``net`` with the starter weights of its backbone; its embedding layer stays fresh.
 
     Raises:
-        ConfigError: none ships for this backbone. Remedy: ``start = "nothing"`` in the member.
+        ConfigError: none ships for this backbone. Remedy: ``start = "nothing"`` there.
     """
     folder = importlib.resources.files("server_models") / "starter_weights"
     file = folder / f"{backbone}.safetensors"

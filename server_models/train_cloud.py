@@ -1,4 +1,4 @@
-"""Recipe: the gallery model, a pretrained network fine-tuned with a margin softmax."""
+"""Recipe: the gallery model, trained with a margin softmax, most often from pretrained weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

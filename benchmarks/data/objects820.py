@@ -6,7 +6,8 @@ Renders of real, human-made 3D models; not photographs. Written to the cache's
 ``objects820/<size>px``: ``manifest.csv`` (icon and studio are the gallery, wild the queries), and
 with ``--extra-wild`` also ``extra.csv``, N more wild views of each training object, and
 ``full.csv``, both together. ``catalogue.csv`` is the same set split by catalogue: the objects of
-other libraries than those of the training side are for testing.
+other libraries than those of the training side are for testing. Its test side is in the pool and
+in the starters (`benchmarks.data.pool`), so begin with nothing there, or with ImageNet.
 A second run makes only what is missing.
 """
 

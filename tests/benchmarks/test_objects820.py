@@ -3,7 +3,7 @@
 from benchmarks.data.objects820 import by_catalogue
 
 
-def test_a_library_is_on_one_side_of_the_catalogue_split() -> None:
+def test_the_catalogue_split_takes_the_place_of_the_other() -> None:
     rows = [
         {"label": "a", "split": "train", "split_catalogue": "test"},
         {"label": "b", "split": "test", "split_catalogue": "train"},

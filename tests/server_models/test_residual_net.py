@@ -13,7 +13,7 @@ from server_models.edge_net import SPECS, EdgeNet
 from server_models.export import count_macs, export_onnx_fp32
 from server_models.family import Family
 from server_models.precision import fast, has_bfloat16, is_dense
-from server_models.query_net import begin_cloud
+from server_models.query_net import begin_cloud, build
 from server_models.residual_net import ResidualNet
 
 
@@ -107,3 +107,15 @@ def test_it_begins_with_its_starter_unless_told_not_to() -> None:
     ]  # fmt: skip
     assert any(name.startswith("trunk.") for name in changed)
     assert not any(name.startswith("embed.") for name in changed)  # the family's own
+
+
+def test_blocks_with_random_weights_are_not_frozen() -> None:
+    config = CloudConfig(
+        backbone="efficientnet-lite0",
+        frozen_blocks=3,
+        preprocess=Preprocess(size_px=32),
+        schedule=Schedule(steps=1, learning_rate=1e-3),
+    )
+    assert any(not weight.requires_grad for weight in build(config, 8).parameters())
+    nothing = config.model_copy(update={"start": "nothing"})
+    assert all(weight.requires_grad for weight in build(nothing, 8).parameters())
