@@ -26,6 +26,7 @@ from server_models.embed import embed_all
 from server_models.family import Family
 from server_models.pixels import decode_all
 
+VIEWS = {"demo": "studio", "objects820": "studio", "emoji": ""}  # a set's gallery views begin so
 Embed = Callable[[tuple[LabelledImage, ...], str], Floats]
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.data.cache import cache_folder, write_atomic
-from benchmarks.evaluate import HeldOut
+from benchmarks.evaluate import VIEWS, HeldOut
 from compat.report_parts import Estimate
 from compat.retrieval import RetrievalPerQuery
 from compat.wire import canonical_json
@@ -25,7 +25,6 @@ from registry.workspace import Workspace
 from server_models.config import read_family
 
 RECIPES = Path(__file__).parent / "recipes"
-SETS = {"demo": "studio", "objects820": "studio", "emoji": ""}  # what a gallery view begins with
 RESULTS = Path(__file__).parent / "results"
 BLIND = ("vanilla", "logit-kd", "rkd")  # see no coordinate of the gallery
 CHANCE_FACTOR = 2.0  # of chance's mAP; a loss that lands is far above, one that does not below
@@ -106,12 +105,12 @@ def blind_ones_that_see(rows: list[dict[str, object]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("set", choices=sorted(SETS))
+    parser.add_argument("set", choices=sorted(VIEWS))
     name = parser.parse_args().set
     config = read_family(RECIPES / f"pattern-{name}.toml")
     workspace = Workspace(cache_folder() / "runs" / name)
     train(config, workspace)
-    rows = rows_of(HeldOut(family_of(config, workspace), gallery_view=SETS[name]))
+    rows = rows_of(HeldOut(family_of(config, workspace), gallery_view=VIEWS[name]))
     table = table_of(rows)
     write_atomic(RESULTS / f"pattern-{name}.json", canonical_json({"rows": rows}))
     write_atomic(RESULTS / f"pattern-{name}.md", table.encode())
