@@ -42,6 +42,12 @@ class LabelledImage:
     split: str
     role: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    role_is_drawn: bool = False  # the set says none
+
+    @property
+    def a_phone_may_take_it(self) -> bool:
+        """Whether a query model learns on it: a query, or an image that the set says no role of."""
+        return self.role == "query" or self.role_is_drawn
 
 
 @dataclass(frozen=True)
@@ -188,9 +194,12 @@ def _from_folders(root: Path) -> Dataset:
         files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
         for turn, file in enumerate(files):
             parent = file.parent.name
-            role = parent if parent in ROLES and file.parent != folder else ROLES[turn % 2]
+            is_stated = parent in ROLES and file.parent != folder
+            role = parent if is_stated else ROLES[turn % 2]
             name = file.relative_to(root).as_posix()
-            images.append(LabelledImage(file, name, label, split, role))
+            images.append(
+                LabelledImage(file, name, label, split, role, role_is_drawn=not is_stated)
+            )
     labels = {image.label for image in images}
     if len(labels) < 4:
         raise DataError(

@@ -16,7 +16,7 @@ class Counted:
 
     classes: int
     training_images: int
-    training_queries: int
+    learned_on: int  # by a member
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Counted":
@@ -26,7 +26,7 @@ class Counted:
             for role in ("query", "gallery"):
                 dataset.of(split, role)
         labels = {image.label for image in training}
-        return cls(len(labels), len(training), len(dataset.of("train", "query")))
+        return cls(len(labels), len(training), sum(image.a_phone_may_take_it for image in training))
 
     @property
     def cloud_steps(self) -> int:
@@ -34,7 +34,7 @@ class Counted:
 
     @property
     def member_steps(self) -> int:
-        return _within(self.training_queries * MEMBER_EPOCHS // MEMBER_BATCH, MEMBER_STEPS)
+        return _within(self.learned_on * MEMBER_EPOCHS // MEMBER_BATCH, MEMBER_STEPS)
 
 
 def _within(steps: int, limits: tuple[int, int]) -> int:

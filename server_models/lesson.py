@@ -65,7 +65,8 @@ class Lesson:
         seen = torch.from_numpy(anchors)  # (N, D)
         is_gallery = torch.tensor([image.role == "gallery" for image in decoded.images])  # (N,)
         labelled = targets >= 0  # (N,)
-        queries = np.flatnonzero((labelled & ~is_gallery).numpy())  # (Nq,)
+        taken = torch.tensor([image.a_phone_may_take_it for image in decoded.images])  # (N,)
+        queries = np.flatnonzero((labelled & taken).numpy())  # (Nq,)
         if not len(queries):
             raise DataError("the training split has no image of role 'query': give some that role")
         aims = seen.clone()

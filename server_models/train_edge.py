@@ -36,8 +36,8 @@ def train_edge(
     """Train to the end, or go on from where it stopped; a finished run is loaded.
 
     Args:
-        decoded: every training image; the model learns on the queries among them, which is all
-            that a phone ever embeds.
+        decoded: every training image; the model learns on those among them that a phone may take,
+            which is all that it ever embeds.
         anchors: (N, D), what the frozen gallery model says of the training images, in order.
     """
     torch.manual_seed(family.seed)

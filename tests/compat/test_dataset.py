@@ -36,6 +36,7 @@ def test_a_folder_per_class_is_class_disjoint_and_has_both_roles(root: Path) -> 
     assert tested
     assert not trained & tested
     assert {image.role for image in dataset.of("test")} == {"query", "gallery"}
+    assert all(image.role_is_drawn for image in dataset.images)
 
 
 def test_adding_a_class_moves_no_other(root: Path) -> None:
@@ -50,7 +51,7 @@ def test_role_folders_win(root: Path) -> None:
     (root / "a" / "gallery").mkdir()
     Image.new("RGB", (9, 9)).save(root / "a" / "gallery" / "x.jpg")
     [found] = [image for image in read_dataset(root).images if image.path.name == "x.jpg"]
-    assert (found.label, found.role) == ("a", "gallery")
+    assert (found.label, found.role, found.role_is_drawn) == ("a", "gallery", False)
 
 
 def test_csv_and_parquet_say_the_same(root: Path) -> None:
