@@ -38,7 +38,6 @@ from compat.retrieval import PerQuery, RetrievalPerQuery
 from compat.statistics import mean_interval, paired_difference_interval
 from compat.wire import canonical_json
 from server_models.config import (
-    ANCHORED,
     EdgeBackbone,
     LossTerm,
     MemberConfig,
@@ -52,6 +51,11 @@ from server_models.run_folder import RunFolder
 from server_models.train_edge import train_edge
 
 RESULTS = Path(__file__).parent / "results"
+ANCHORED = (
+    LossTerm(term="regression", weight=1.0),
+    LossTerm(term="csd", weight=0.5),
+    LossTerm(term="influence", weight=0.1),
+)
 PLAIN = (LossTerm(term="classification", weight=1.0),)
 SCHEDULE = Schedule(steps=160, batch=48, learning_rate=2e-3)
 SEARCH_SCHEDULE = Schedule(steps=200, batch=64, learning_rate=3e-3)
