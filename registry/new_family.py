@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from compat.dataset import Dataset
-from server_models.lite_net import IMAGENET_MEAN, IMAGENET_STD
 
-CLOUD_EPOCHS, MEMBER_EPOCHS = 15, 60  # of the training images
-CLOUD_BATCH, MEMBER_BATCH = 32, 64
+CLOUD_EPOCHS, MEMBER_EPOCHS = 15, 64  # of the images that each learns on
+BATCH = 32
 CLOUD_STEPS, MEMBER_STEPS = (150, 2400), (400, 16000)  # at least, at most
 
 
@@ -30,11 +29,11 @@ class Counted:
 
     @property
     def cloud_steps(self) -> int:
-        return _within(self.training_images * CLOUD_EPOCHS // CLOUD_BATCH, CLOUD_STEPS)
+        return _within(self.training_images * CLOUD_EPOCHS // BATCH, CLOUD_STEPS)
 
     @property
     def member_steps(self) -> int:
-        return _within(self.learned_on * MEMBER_EPOCHS // MEMBER_BATCH, MEMBER_STEPS)
+        return _within(self.learned_on * MEMBER_EPOCHS // BATCH, MEMBER_STEPS)
 
 
 def _within(steps: int, limits: tuple[int, int]) -> int:
@@ -43,8 +42,8 @@ def _within(steps: int, limits: tuple[int, int]) -> int:
 
 def family_toml(name: str, path: str, counted: Counted, *, skip_bad: bool) -> str:
     """The TOML of a family named ``name`` on the images at ``path``."""
-    recipe = f"mean = {list(IMAGENET_MEAN)}\nstd = {list(IMAGENET_STD)}"
     skipped = 'on_bad_image = "skip" # they are listed beside the runs\n' if skip_bad else ""
+    schedule = f"steps = {counted.cloud_steps}, batch = {BATCH}"
     return f"""# {counted.training_images} training images of {counted.classes} classes.
 #   kinspace train {name}.toml && kinspace export {name}.toml && kinspace verify {name}.toml
 family = "{name}"
@@ -55,31 +54,23 @@ seed = 0
 [data]
 path = "{path}"
 {skipped}
-[cloud] # 125 M MACs
-backbone = "efficientnet-lite0"
-frozen_blocks = 5
+[cloud] # 557 M MACs; a network that small ones can follow: docs/families.md
+backbone = "resnet18-w32"
 scale = 16
 margin = 0.15
-head_learning_rate = 6e-3
-schedule = {{ steps = {counted.cloud_steps}, batch = {CLOUD_BATCH}, learning_rate = 6e-4 }}
-
-[cloud.preprocess]
-size_px = 128
-{recipe}
-
-[[members]] # 60 M MACs: the cloud's own weights at a lower resolution
-name = "edge-l"
-backbone = "efficientnet-lite0"
-start = "cloud"
-schedule = {{ steps = {max(100, counted.cloud_steps // 2)}, batch = 40, learning_rate = 4e-4 }}
-
-[members.preprocess]
-size_px = 88
-{recipe}
+head_learning_rate = 1e-2
+preprocess = {{ size_px = 64 }}
+schedule = {{ {schedule}, learning_rate = 1e-3, weight_decay = 0.05 }}
 
 [[members]] # 13 M MACs
-name = "edge-m"
+name = "edge-l"
 backbone = "kin-m"
 preprocess = {{ size_px = 96 }}
-schedule = {{ steps = {counted.member_steps}, batch = {MEMBER_BATCH}, learning_rate = 3e-3 }}
+schedule = {{ steps = {counted.member_steps}, batch = {BATCH}, learning_rate = 3e-3 }}
+
+[[members]] # 6 M MACs
+name = "edge-m"
+backbone = "kin-m"
+preprocess = {{ size_px = 64 }}
+schedule = {{ steps = {counted.member_steps}, batch = {BATCH}, learning_rate = 3e-3 }}
 """

@@ -24,7 +24,7 @@ CONGRUENT = MemberConfig.model_validate(
 
 
 @pytest.mark.parametrize(
-    "member", [*DEMO, OWN, CONGRUENT], ids=["cloud's", "starter", "own", "next"]
+    "member", [*DEMO, OWN, CONGRUENT], ids=["cloud's", "80 px", "starter", "own", "next"]
 )
 def test_a_section_reads_as_the_member_it_was(member: MemberConfig) -> None:
     [section] = tomllib.loads(member_toml(member))["members"]

@@ -43,7 +43,7 @@ def test_a_folder_becomes_a_family_that_can_be_trained(folder: Path, tmp_path: P
     assert config.data.path == folder.resolve()
     assert config.data.on_bad_image == "skip"
     assert config.cloud.schedule.steps >= CLOUD_STEPS[0]  # type: ignore[union-attr]
-    assert [member.start for member in config.members] == ["cloud", "starter"]
+    assert [member.start for member in config.members] == ["starter", "starter"]
 
 
 def test_schedules_follow_the_size_of_the_set_within_bounds() -> None:

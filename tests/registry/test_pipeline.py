@@ -17,7 +17,7 @@ name = "alone"
 backbone = "kin-s"
 start = "nothing"
 preprocess = { size_px = 32 }
-schedule = { steps = 30, batch = 16, learning_rate = 3e-3 }
+schedule = { steps = 240, batch = 16, learning_rate = 3e-3 }
 losses = [{ term = "classification", weight = 1 }]
 """
 
