@@ -6,14 +6,15 @@ Training-split images of Objects-820 (with the extra wild views, when rendered) 
 crops of the textures that only training objects use, and mixes of all of them. Never an image of a
 validation or test class, nor a texture of one. Written to the cache's ``pool.csv``; paths are
 relative to it. The column
-``licence`` lets a user leave out CC-BY-SA; ``split_catalogue`` (objects and textures only) lets one
-keep to the catalogue-disjoint training side.
+``licence`` lets a user leave out CC-BY-SA. ``pool-catalogue.csv`` beside it keeps to the training
+side of the catalogue-disjoint split (``split_catalogue``; Emoji has no part in it), without mixes,
+which show objects of both sides.
 """
 
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,11 @@ def mixed_rows(root: Path, sources: list[Row], count: int) -> Iterator[Row]:
         yield {"path": name, "source": "mix", "licence": "CC-BY-4.0", "split_catalogue": ""}
 
 
+def one_side(rows: Iterable[Row]) -> list[Row]:
+    """What a model may see that is tested on catalogues it never saw."""
+    return [row for row in rows if row["source"] == "emoji" or row["split_catalogue"] == "train"]
+
+
 def build(mixes: int) -> Path:
     """Write the list; its path. Sets that were not made yet are left out and said so."""
     root = cache_folder()
@@ -113,6 +119,7 @@ def build(mixes: int) -> Path:
     rows += crop_rows(root, train)
     rows += mixed_rows(root, rows, mixes)
     write_manifest(root / "pool.csv", rows, COLUMNS)
+    write_manifest(root / "pool-catalogue.csv", one_side(rows), COLUMNS)
     counted = Counter(row["source"] for row in rows)
     missing = sorted(set(sources) - set(counted))
     said = f"; not made yet: {missing}" if missing else ""

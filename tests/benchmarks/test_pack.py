@@ -9,7 +9,7 @@ from PIL import Image
 import benchmarks.data.pack as pack
 from benchmarks.data.catalogue import LIBRARIES, Furniture
 from benchmarks.data.manifest import OBJECT_COLUMNS, read_manifest, write_manifest
-from benchmarks.data.pool import listed_rows
+from benchmarks.data.pool import listed_rows, one_side
 
 PACK = Path(__file__).parents[2] / "registry" / "demo_pack"
 
@@ -126,3 +126,13 @@ def test_the_pretraining_pool_takes_only_training_rows(tmp_path):
     assert {row["licence"] for row in listed} == {"CC-BY-3.0"}
     opened = Image.open(io.BytesIO((tmp_path / "pool" / listed[0]["path"]).resolve().read_bytes()))
     assert opened.size == (8, 8)
+
+
+def test_a_pool_for_unseen_catalogues_shows_none_of_them():
+    def row(source, split_catalogue):
+        return {"path": f"{source}-{split_catalogue}", "source": source,
+                "licence": "CC0", "split_catalogue": split_catalogue}  # fmt: skip
+
+    objects = [row("objects", "train"), row("objects", "test"), row("texture", "test")]
+    kept = one_side([*objects, row("emoji", ""), row("mix", "")])
+    assert [each["path"] for each in kept] == ["objects-train", "emoji-"]
