@@ -111,6 +111,7 @@ class Trainer:
         """On ``rows`` of what the task has to learn from, all when left out; where it lies."""
         folder = self.runs / self.task.name / name
         member = MemberConfig(
+            optimizer="adamw",
             name=name.lower(),
             backbone=backbone,
             start=start,

@@ -122,7 +122,7 @@ def main() -> None:
     config = {"backbone": given.backbone, "teacher": "unit", **schedule.model_dump(mode="json")}
     digest = folder.describe(config, data_digest=pool_digest)
     title = f"starter {given.backbone}"
-    run = Run(folder, digest, title, schedule, SEED, {"net": net}, optimizer)
+    run = Run(folder, digest, title, schedule, SEED, {"net": net}, (optimizer,))
     augment = camera()
 
     def losses_at(step: int) -> Mapping[str, Tensor]:

@@ -29,7 +29,7 @@ class Checkpoint:
     run_digest: str  # config, data and code: a checkpoint of another run is not resumed
     step: int
     modules: dict[str, dict[str, Tensor]]
-    optimizer: dict[str, Any]
+    optimizers: list[dict[str, Any]]
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -48,7 +48,10 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         blob = io.BytesIO(read_bounded(path, MAX_CHECKPOINT_BYTES))
-        return Checkpoint(**torch.load(blob, map_location="cpu", weights_only=True))
+        kept = torch.load(blob, map_location="cpu", weights_only=True)
+        if "optimizer" in kept:  # as written while a run had but one
+            kept["optimizers"] = [kept.pop("optimizer")]
+        return Checkpoint(**kept)
     except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError, ValueError) as error:
         raise CorruptError(
             f"{path} is no checkpoint ({error}): remove it to begin again"

@@ -29,6 +29,7 @@ MAX_CONFIG_BYTES = 2**20
 LiteBackbone = Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
 EdgeBackbone = Literal["kin-s", "kin-w", "kin-m"]
 ResidualBackbone = Literal["resnet18-w32"]
+Method = Literal["muon", "adamw"]
 Start = Literal["starter", "imagenet", "cloud", "previous", "nothing"]
 TermName = Literal[
     "regression",  # land where the gallery model lands
@@ -202,12 +203,15 @@ class MemberConfig(_Section):
     losses: Losses = ANCHORED
     previous: tuple[Path, ...] = ()  # folders of earlier runs, RUN/models/MEMBER; many: an ensemble
     schedule: Schedule
+    optimizer: Method = "muon"  # of its matrices; the rest is AdamW's
     update: UpdateConfig | None = None  # begin with a released member instead of ``start``
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A member that follows no earlier one is written, and so digested, as it always was."""
+        """A member that uses nothing newer is written, and so digested, as it always was."""
         written: dict[str, Any] = handler(self)
+        if self.optimizer == "adamw":
+            written.pop("optimizer", None)
         if not self.previous:
             written.pop("previous", None)
         if self.update is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,12 @@ class Run:
     schedule: Schedule
     seed: int
     modules: Mapping[str, nn.Module]
-    optimizer: Optimizer  # its groups' "lr" are the peaks of the schedule
+    optimizers: tuple[Optimizer, ...]  # their groups' "lr" are the peaks of the schedule
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of all optimisers."""
+        return [group for each in self.optimizers for group in each.param_groups]
 
 
 def batch_rows(seed: int, step: int, batch: int, rows: int) -> Rows:
@@ -61,7 +67,7 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
     Raises:
         KinspaceError: the loss is not finite. Remedy: a lower learning rate, or better data.
     """
-    peaks = [group["lr"] for group in run.optimizer.param_groups]
+    peaks = [group["lr"] for group in run.groups]
     first = _resume(run)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     shown_loss = TextColumn("loss {task.fields[loss]:.3f}")
@@ -73,7 +79,7 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
         shown = bar.add_task(run.title, total=steps, completed=first, loss=float("nan"))
         for step in range(first, steps):
             torch.manual_seed(step_seed(run.seed, step))  # dropout: a function of (seed, step)
-            for group, peak in zip(run.optimizer.param_groups, peaks, strict=True):
+            for group, peak in zip(run.groups, peaks, strict=True):
                 group["lr"] = peak * rate_at(step, steps)
             terms = losses_at(step)
             loss = torch.stack(list(terms.values())).sum()  # ()
@@ -81,9 +87,11 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
                 raise KinspaceError(
                     f"{run.title}: loss is {loss.item()} at step {step}; lower the learning rate"
                 )
-            run.optimizer.zero_grad(set_to_none=True)
+            for optimizer in run.optimizers:
+                optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
-            run.optimizer.step()
+            for optimizer in run.optimizers:
+                optimizer.step()
             if step % LOG_EVERY_STEPS == 0 or step + 1 == steps:
                 values = {name: term.item() for name, term in terms.items()}
                 log.write(step, {**values, "loss": loss.item(), "rate": rate_at(step, steps)})
@@ -95,7 +103,7 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
 
 def _save(run: Run, step: int) -> None:
     states = {name: module.state_dict() for name, module in run.modules.items()}
-    kept = Checkpoint(run.digest, step, states, run.optimizer.state_dict())
+    kept = Checkpoint(run.digest, step, states, [each.state_dict() for each in run.optimizers])
     save_checkpoint(run.folder.checkpoint, kept)
 
 
@@ -106,5 +114,6 @@ def _resume(run: Run) -> int:
         return 0
     for name, module in run.modules.items():
         module.load_state_dict(kept.modules[name])
-    run.optimizer.load_state_dict(kept.optimizer)
+    for optimizer, state in zip(run.optimizers, kept.optimizers, strict=True):
+        optimizer.load_state_dict(state)
     return kept.step

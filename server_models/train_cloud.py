@@ -92,7 +92,7 @@ def fit_cloud(
     augment = camera()
     optimizer = cloud_optimizer(net, head, cloud)
     run = Run(folder, digest, f"{title} {cloud.name}", cloud.schedule, family.seed,
-              {"whole": whole}, optimizer)  # fmt: skip
+              {"whole": whole}, (optimizer,))  # fmt: skip
 
     def losses_at(step: int) -> Mapping[str, Tensor]:
         rows = batch_rows(family.seed, step, cloud.schedule.batch, len(decoded.pixels))  # (B,)

@@ -13,6 +13,7 @@ from server_models.gallery_model import GalleryModel
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Run, train
+from server_models.optimizer import optimizers
 from server_models.pixels import Decoded
 from server_models.previous import Previous, begin_previous, decides, save_head
 from server_models.query_net import Net, begin, build
@@ -79,13 +80,10 @@ def teach(
     lesson = Lesson.of(family, member, decoded, gallery_model.head, anchors)
     previous = Previous.of(member, decoded, dim=family.dim) if member.previous else None
     own_head = NormalisedHead(len(decoded.classes), family.dim)
-    optimizer = torch.optim.AdamW(
-        [*net.parameters(), *own_head.parameters()],
-        lr=member.schedule.learning_rate,
-        weight_decay=member.schedule.weight_decay,
-    )
+    method = "adamw" if member.update else member.optimizer  # what should stay small stays small
     run = Run(folder, digest, f"train {member.name}", member.schedule, family.seed,
-              {"net": net, "own_head": own_head}, optimizer)  # fmt: skip
+              {"net": net, "own_head": own_head},
+              optimizers(net, own_head.parameters(), member.schedule, method))  # fmt: skip
 
     def losses_at(step: int) -> Mapping[str, Tensor]:
         rows = lesson.rows_at(step, member.schedule.batch)  # (B,)

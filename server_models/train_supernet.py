@@ -65,7 +65,7 @@ def train_supernet(
         weight_decay=search.schedule.weight_decay,
     )
     run = Run(folder, digest, "train the supernet", search.schedule, family.seed,
-              {"net": net, "own_head": own_head}, optimizer)  # fmt: skip
+              {"net": net, "own_head": own_head}, (optimizer,))  # fmt: skip
 
     def losses_at(step: int) -> Mapping[str, Tensor]:
         warming = step < search.warm_up_steps

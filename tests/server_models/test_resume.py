@@ -84,3 +84,13 @@ def test_a_run_says_what_made_it(unbroken: Family) -> None:
     described = json.loads((unbroken.folder("edge").path / "run.json").read_text())
     assert described["config"]["losses"][0] == {"term": "regression", "weight": 1.0}
     assert {"data_digest", "code_digest", "torch"} <= described.keys()
+
+
+def test_a_checkpoint_from_before_a_second_optimiser_goes_on(tmp_path: Path) -> None:
+    weights = {"net": {"weight": torch.ones(2)}}
+    state = {"state": {}, "param_groups": []}
+    old = {"run_digest": "of-it", "step": 7, "modules": weights, "optimizer": state}
+    torch.save(old, tmp_path / "checkpoint.pt")
+    kept = server_models.loop.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert kept is not None
+    assert (kept.step, kept.optimizers) == (7, [state])
