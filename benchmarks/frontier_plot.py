@@ -34,11 +34,14 @@ def frontier_plot(rows: Sequence[Row], paragon: float) -> str:
             axes.set_xlim(left=0)
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
             axes.grid(visible=True, alpha=0.3)
         panels[0].set_ylabel("cross mAP M(q, g) on unseen classes, % (log); bars: 95%")
         handles, labels = panels[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
-        panels[-1].legend(shown.values(), shown.keys(), loc="center right", fontsize=8)
+        figure.legend(
+            shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), fontsize=8
+        )
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
