@@ -43,7 +43,8 @@ def _within(steps: int, limits: tuple[int, int]) -> int:
 def family_toml(name: str, path: str, counted: Counted, *, skip_bad: bool) -> str:
     """The TOML of a family named ``name`` on the images at ``path``."""
     skipped = 'on_bad_image = "skip" # they are listed beside the runs\n' if skip_bad else ""
-    schedule = f"steps = {counted.cloud_steps}, batch = {BATCH}"
+    cloud = f"steps = {counted.cloud_steps}, batch = {BATCH}, learning_rate = 1e-3"
+    member = f"steps = {counted.member_steps}, batch = {BATCH}, learning_rate = 1.2e-2"
     return f"""# {counted.training_images} training images of {counted.classes} classes.
 #   kinspace train {name}.toml && kinspace export {name}.toml && kinspace verify {name}.toml
 family = "{name}"
@@ -60,17 +61,17 @@ scale = 16
 margin = 0.15
 head_learning_rate = 1e-2
 preprocess = {{ size_px = 64 }}
-schedule = {{ {schedule}, learning_rate = 1e-3, weight_decay = 0.05 }}
+schedule = {{ {cloud}, weight_decay = 0.05 }}
 
 [[members]] # 13 M MACs
 name = "edge-l"
 backbone = "kin-m"
 preprocess = {{ size_px = 96 }}
-schedule = {{ steps = {counted.member_steps}, batch = {BATCH}, learning_rate = 3e-3 }}
+schedule = {{ {member}, weight_decay = 0.03 }}
 
 [[members]] # 6 M MACs
 name = "edge-m"
 backbone = "kin-m"
 preprocess = {{ size_px = 64 }}
-schedule = {{ steps = {counted.member_steps}, batch = {BATCH}, learning_rate = 3e-3 }}
+schedule = {{ {member}, weight_decay = 0.03 }}
 """

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from server_models.config import Schedule
 from server_models.edge_net import SPECS, EdgeNet
-from server_models.optimizer import ChannelMuon, mixing_weights, optimizers
+from server_models.optimizer import Muon, mixing_weights, optimizers
 
 RATE = 0.1
 SCHEDULE = Schedule(steps=1, learning_rate=RATE, weight_decay=0.0)
@@ -28,13 +28,13 @@ def test_a_step_goes_to_the_nearest_orthogonal_matrix(name: str) -> None:
     torch.manual_seed(0)
     weight = layers()[name].get_parameter("weight")
     before, gradient = weight.detach().clone(), torch.randn(weight.shape)
-    optimizer = ChannelMuon([weight], rate=RATE, decay=0.0)
+    optimizer = Muon([weight], rate=RATE, decay=0.0)
     weight.grad = gradient.clone()
     optimizer.step()
 
     def matrix(values: Tensor) -> np.ndarray:
         array = values.numpy()
-        return array if array.ndim == 2 else array.transpose(0, 2, 3, 1).reshape(len(array), -1)
+        return array.reshape(len(array), -1)
 
     moved = matrix(before - weight.detach()) / (RATE * 0.2 * max(matrix(before).shape) ** 0.5)
     left, _, right = np.linalg.svd(matrix(gradient), full_matrices=False)
@@ -80,11 +80,3 @@ def test_every_parameter_moves_once(method: str) -> None:
     for each in found:
         each.zero_grad()
     assert all(each.grad is None for each in parameters)
-
-
-def test_a_convolution_whose_channels_come_first_is_refused() -> None:
-    weight = nn.Conv2d(4, 8, 3).weight
-    kept = weight.detach().clone()
-    with pytest.raises(ValueError, match="channels_last"):
-        ChannelMuon([weight], rate=RATE, decay=0.0)
-    assert torch.equal(weight, kept)
