@@ -56,6 +56,11 @@ SETS = {
     "objects820": Source(
         "objects820 wild -> studio, 328 unseen objects (renders)", "studio", "headline"
     ),
+    "objects820-catalogue": Source(
+        "objects820 wild -> studio, 335 objects of unseen catalogues (renders)",
+        "studio",
+        "headline-objects820-catalogue",
+    ),
     "objects820-lite": Source(
         "objects820 wild -> studio, 328 unseen objects (renders), a gallery model from ImageNet",
         "studio",
