@@ -67,6 +67,7 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
     Raises:
         KinspaceError: the loss is not finite. Remedy: a lower learning rate, or better data.
     """
+    torch.set_flush_denormal(True)  # what dead channels leave behind takes 30 times as long, else
     peaks = [group["lr"] for group in run.groups]
     first = _resume(run)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
