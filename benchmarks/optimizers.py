@@ -27,7 +27,7 @@ from server_models.query_net import build
 
 RECIPES = Path(__file__).parent / "recipes"
 SETS = ("emoji", "objects820")
-STEPS, BATCH, TURNS = 1500, 32, 30
+STEPS, BATCH, TURNS = 600, 32, 30
 ADAMW_RATE = 3e-3
 REFERENCE = "muon"
 
