@@ -34,7 +34,7 @@ name = "edge"
 backbone = "kin-s"
 start = "starter"
 preprocess = { size_px = 32 }
-schedule = { steps = 12, batch = 16, learning_rate = 1e-3 }
+schedule = { steps = 12, batch = 16, learning_rate = 5e-3 }
 """
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from server_models.config import Schedule
 from server_models.edge_net import SPECS, EdgeNet
+from server_models.loop import denormals_flushed
 from server_models.optimizer import Muon, mixing_weights, optimizers
 
 RATE = 0.1
@@ -80,3 +81,11 @@ def test_every_parameter_moves_once(method: str) -> None:
     for each in found:
         each.zero_grad()
     assert all(each.grad is None for each in parameters)
+
+
+def test_denormals_count_again_after_a_training() -> None:
+    """Flushing them is a state of the whole process, which others do not expect."""
+    tiny = np.float32(1e-40)
+    with pytest.raises(RuntimeError, match="in the middle"), denormals_flushed():
+        raise RuntimeError("in the middle")
+    assert tiny * np.float32(0.5) > 0
