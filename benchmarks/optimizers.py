@@ -2,11 +2,10 @@
 
     python -m benchmarks.optimizers emoji     # or objects820
 
-Trains the first member of recipes/SET.toml beside its cloud model for a short schedule: by Muon, and
-by AdamW with the same rate and decay, with a rate of its own, and with that for twice the steps.
-Resumable; writes
-benchmarks/results/optimizers-SET.md and .json: the cross-test on unseen classes, and the time of a
-step as a ratio, both taking turns in one run.
+Trains the first member of recipes/SET.toml beside its cloud model for a short schedule: by Muon,
+and by AdamW with the same rate and decay, with a rate of its own, and with that for twice the
+steps. Resumable; writes benchmarks/results/optimizers-SET.md and .json: the cross-test on unseen
+classes, and the time of a step as a ratio, all taking turns in one run.
 """
 
 import argparse
