@@ -111,7 +111,6 @@ class Trainer:
         """On ``rows`` of what the task has to learn from, all when left out; where it lies."""
         folder = self.runs / self.task.name / name
         member = MemberConfig(
-            optimizer="adamw",
             name=name.lower(),
             backbone=backbone,
             start=start,
@@ -119,6 +118,7 @@ class Trainer:
             losses=losses,
             previous=previous,
             schedule=self.schedule,
+            optimizer="adamw",
         )
         kept = list(range(len(self.task.learned))) if rows is None else list(rows)
         images = tuple(self.task.learned[row] for row in kept)

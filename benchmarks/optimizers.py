@@ -18,6 +18,7 @@ import torch
 from benchmarks.data.cache import cache_folder
 from benchmarks.evaluate import VIEWS, HeldOut
 from benchmarks.tables import Row, publish_table
+from compat.embedding import cosine_rows
 from registry.stages import family_of, train
 from registry.workspace import Workspace
 from server_models.config import MemberConfig, Method, Schedule, read_family
@@ -89,7 +90,9 @@ def rows_of(held_out: HeldOut, members: dict[str, MemberConfig]) -> list[Row]:
                 "steps": member.schedule.steps,
                 "rate": member.schedule.learning_rate,
                 "a step's time": round(seconds[name] / seconds["adamw"], 2),
-                "cosine to the gallery model": _cosine(queries[name], cloud.queries),
+                "cosine to the gallery model": float(
+                    cosine_rows(queries[name], cloud.queries).mean()
+                ),
                 "cross hit_rate@10": hits.value,
                 "cross mAP": found.value,
                 "Muon above, mAP": "–"
@@ -98,12 +101,6 @@ def rows_of(held_out: HeldOut, members: dict[str, MemberConfig]) -> list[Row]:
             }
         )
     return rows
-
-
-def _cosine(a: "np.ndarray[tuple[int, int], np.dtype[np.float32]]",
-            b: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> float:  # fmt: skip
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(((a * b).sum(axis=1) / lengths).mean())
 
 
 def main() -> None:

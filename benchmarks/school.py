@@ -14,6 +14,7 @@ from registry.stages import CALIBRATION_IMAGES
 from server_models.config import MemberConfig
 from server_models.family import Family
 from server_models.pixels import Decoded, decode_all
+from server_models.small_update import inputs_of
 from server_models.train_edge import teach
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -38,7 +39,7 @@ class School:
         torch.manual_seed(self.family.config.seed)
         return teach(
             build(),
-            {**member.model_dump(mode="json"), **what},
+            {**inputs_of(member), **what},
             self.family.config,
             member,
             self._decoded(member.preprocess),

@@ -19,6 +19,7 @@ aim = "{member.aim}"
 losses = [{losses}]
 {previous}preprocess = {_inline(member.preprocess.model_dump())}
 schedule = {_inline(member.schedule.model_dump())}
+optimizer = "{member.optimizer}"
 {_backbone(member)}"""
 
 

@@ -208,10 +208,8 @@ class MemberConfig(_Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A member that uses nothing newer is written, and so digested, as it always was."""
+        """A member that follows no earlier one is written, and so digested, as it always was."""
         written: dict[str, Any] = handler(self)
-        if self.optimizer == "adamw":
-            written.pop("optimizer", None)
         if not self.previous:
             written.pop("previous", None)
         if self.update is None:

@@ -21,6 +21,8 @@ _WEIGHED = (nn.Conv2d, nn.Linear)
 def inputs_of(member: MemberConfig) -> dict[str, object]:
     """All of the member's own section that decides its weights: those it begins with by digest."""
     section = member.model_dump(mode="json")
+    if member.optimizer == "adamw":
+        section.pop("optimizer")  # runs were digested so when there was no other
     if member.update:
         blob = read_bounded(member.update.weights, MAX_CHECKPOINT_BYTES)
         section["update"] = {"weights": digest_of(blob), "learns": member.update.learns}

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from compat.errors import CorruptError, UsageError
 from compat.preprocess import Preprocess
 from server_models.checkpoint import save_weights
-from server_models.config import MemberConfig, Schedule, UpdateConfig
+from server_models.config import FamilyConfig, MemberConfig, Schedule, UpdateConfig
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.small_update import begin_update, inputs_of, keep_ranges, still_statistics
 
@@ -93,3 +93,11 @@ def test_bad_input_is_named(released, tmp_path):
         begin_update(EdgeNet(SPECS["kin-s"], 8), UpdateConfig(weights=released))
     with pytest.raises(ValidationError):
         UpdateConfig(weights=released, learns="everything")
+
+
+def test_a_member_by_adamw_is_digested_as_when_there_was_no_other(family: FamilyConfig) -> None:
+    """Else every finished run would be trained anew; Muon's differ from them."""
+    member = family.members[0]
+    old = inputs_of(member.model_copy(update={"optimizer": "adamw"}))
+    assert old == {name: value for name, value in inputs_of(member).items() if name != "optimizer"}
+    assert inputs_of(member)["optimizer"] == "muon"
