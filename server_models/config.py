@@ -17,6 +17,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from compat.errors import ConfigError
 from compat.files import read_bounded
@@ -319,6 +320,15 @@ def _key(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location if part not in kinds)
 
 
+def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those of a list that are only said because one of its items is wrong."""
+
+    def within(item: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+        return len(item) > len(outer) and item[: len(outer)] == outer
+
+    return [e for e in errors if not any(within(other["loc"], e["loc"]) for other in errors)]
+
+
 def read_family(path: Path) -> FamilyConfig:
     """Read FAMILY.toml; paths in it are relative to it.
 
@@ -331,7 +341,7 @@ def read_family(path: Path) -> FamilyConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
-        lines = [f"{_key(e['loc'])}: {e['msg']}" for e in error.errors()]
+        lines = [f"{_key(e['loc'])}: {e['msg']}" for e in _innermost(error.errors())]
         raise ConfigError(f"{path}: " + "; ".join(lines)) from error
 
     def beside(given: Path) -> Path:

@@ -34,6 +34,17 @@ def test_a_mistake_is_named(
         read_family(tmp_path / "bad.toml")
 
 
+def test_only_the_mistake_is_named(shapes: Path, tmp_path: Path) -> None:
+    text = (shapes / "shapes.toml").read_text()
+    (tmp_path / "bad.toml").write_text(f'{text}optimizer = "never"\n')
+    with pytest.raises(ConfigError) as caught:
+        read_family(tmp_path / "bad.toml")
+    assert (
+        str(caught.value).split(".toml: ")[1]
+        == "members.0.optimizer: Input should be 'muon' or 'adamw'"
+    )
+
+
 @pytest.mark.parametrize(
     ("losses", "named"),
     [
