@@ -13,7 +13,8 @@ from compat.errors import UsageError
 from registry.candidate import CandidateFolder
 from registry.stages import cloud_inputs, export, family_of, train
 from registry.workspace import Workspace
-from server_models.config import FamilyConfig, MemberConfig, UpdateConfig
+from server_models.config import FamilyConfig
+from server_models.member_config import MemberConfig, UpdateConfig
 
 DEMO_TOML = Path(__file__).resolve().parent.parent / "registry" / "demo.toml"
 STEPS = {"edge-s": 300, "edge-m": 150}

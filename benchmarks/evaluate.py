@@ -21,9 +21,9 @@ from compat.retrieval import PerQuery, RetrievalPerQuery, retrieval_per_query
 from compat.scores import Relevance, relevance
 from compat.statistics import mean_interval, paired_difference_interval
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES
-from server_models.config import MemberConfig
 from server_models.embed import embed_all
 from server_models.family import Family
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all
 
 VIEWS = {"demo": "studio", "objects820": "studio", "emoji": ""}  # a set's gallery views begin so

@@ -37,14 +37,11 @@ from compat.report_parts import Estimate
 from compat.retrieval import PerQuery, RetrievalPerQuery
 from compat.statistics import mean_interval, paired_difference_interval
 from compat.wire import canonical_json
-from server_models.config import (
-    EdgeBackbone,
-    LossTerm,
-    MemberConfig,
-    Schedule,
-    Start,
-)
+from server_models.cloud_config import EdgeBackbone
+from server_models.config_section import Schedule
 from server_models.embed import embed_all
+from server_models.loss_config import LossTerm
+from server_models.member_config import MemberConfig, Start
 from server_models.pixels import Decoded, decode_all
 from server_models.previous import read_previous
 from server_models.run_folder import RunFolder

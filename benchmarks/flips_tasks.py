@@ -16,18 +16,14 @@ from benchmarks.data.cache import cache_folder
 from benchmarks.evaluate import HeldOut
 from compat.dataset import LabelledImage, read_dataset
 from compat.preprocess import Floats, Preprocess
-from server_models.config import (
-    CloudConfig,
-    DataConfig,
-    FamilyConfig,
-    MemberConfig,
-    Schedule,
-    read_family,
-)
+from server_models.cloud_config import CloudConfig
+from server_models.config import DataConfig, FamilyConfig, read_family
+from server_models.config_section import Schedule
 from server_models.embed import embed_all
 from server_models.family import Family
 from server_models.gallery_model import GalleryModel, TrainedGallery
 from server_models.lite_net import LiteNet
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all
 
 DIM = 128

@@ -30,10 +30,10 @@ from compat.retrieval import PerQuery
 from edge.embedder import RuntimeEmbedder
 from edge.runtimes import open_runtime
 from server_models.architecture import Architecture, SearchSpace
-from server_models.config import MemberConfig
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.evolution import Trial
 from server_models.export import count_macs, export_onnx_fp32, export_onnx_int8
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all
 from server_models.train_supernet import sized
 

@@ -33,7 +33,8 @@ from edge.embedder import RuntimeEmbedder
 from edge.runtimes import open_runtime
 from registry.stages import family_of, member_inputs, train_cloud
 from registry.workspace import Workspace
-from server_models.config import CloudConfig, read_family
+from server_models.cloud_config import CloudConfig
+from server_models.config import read_family
 from server_models.export import count_macs, export_onnx_fp32
 from server_models.family import Family
 from server_models.gallery_model import TrainedGallery

@@ -33,10 +33,11 @@ from edge.embedder import RuntimeEmbedder
 from edge.runtimes import open_runtime
 from registry.stages import calibration_images, family_of, member_inputs, train_cloud
 from registry.workspace import Workspace
-from server_models.config import FamilyConfig, MemberConfig, read_family
+from server_models.config import FamilyConfig, read_family
 from server_models.export import count_macs, export_tflite_fp32, export_tflite_int8
 from server_models.family import Family
 from server_models.gallery_model import TrainedGallery
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all
 
 RECIPES = Path(__file__).parent / "recipes"

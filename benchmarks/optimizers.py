@@ -21,7 +21,9 @@ from benchmarks.tables import Row, publish_table
 from compat.embedding import cosine_rows
 from registry.stages import family_of, train
 from registry.workspace import Workspace
-from server_models.config import MemberConfig, Method, Schedule, read_family
+from server_models.config import read_family
+from server_models.config_section import Schedule
+from server_models.member_config import MemberConfig, Method
 from server_models.optimizer import optimizers
 from server_models.query_net import build
 

@@ -24,9 +24,10 @@ from benchmarks.tables import Row, publish_table
 from compat.statistics import LEVEL, RESAMPLES
 from compat.statistics import SEED as RESAMPLING_SEED
 from server_models.architecture import Architecture, SearchSpace
-from server_models.config import LossTerm, MemberConfig
 from server_models.edge_net import EdgeNet
 from server_models.export import count_macs
+from server_models.loss_config import LossTerm
+from server_models.member_config import MemberConfig
 from server_models.search import Search
 from server_models.train_supernet import sized
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from compat.preprocess import Floats, Preprocess
 from registry.stages import CALIBRATION_IMAGES
-from server_models.config import MemberConfig
 from server_models.family import Family
+from server_models.member_config import MemberConfig
 from server_models.pixels import Decoded, decode_all
 from server_models.small_update import inputs_of
 from server_models.train_edge import teach

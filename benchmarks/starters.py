@@ -31,7 +31,8 @@ from compat.losses.csd import csd_loss
 from compat.losses.regression import regression_loss
 from compat.preprocess import Preprocess
 from server_models.augment import augmented, camera
-from server_models.config import EdgeBackbone, Schedule
+from server_models.cloud_config import EdgeBackbone
+from server_models.config_section import Schedule
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.gallery_model import TrainedGallery
 from server_models.lite_net import IMAGENET_MEAN, IMAGENET_STD, LiteNet

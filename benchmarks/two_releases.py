@@ -27,7 +27,8 @@ from registry.publish import publish
 from registry.repository import Repository
 from registry.storage.files import FileStore
 from registry.workspace import Workspace
-from server_models.config import FamilyConfig, MemberConfig, read_family
+from server_models.config import FamilyConfig, read_family
+from server_models.member_config import MemberConfig
 
 HERE = Path(__file__).parent
 PATTERN, DEMO = HERE / "recipes" / "pattern-demo.toml", HERE.parent / "registry" / "demo.toml"

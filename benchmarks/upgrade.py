@@ -37,17 +37,12 @@ from compat.statistics import paired_difference_interval
 from compat.terminal import STDERR
 from compat.wire import canonical_json
 from registry.upgrading import trainable
-from server_models.config import (
-    CloudConfig,
-    DataConfig,
-    FamilyConfig,
-    LossTerm,
-    MemberConfig,
-    Schedule,
-    TermName,
-    UpgradeConfig,
-)
+from server_models.cloud_config import CloudConfig
+from server_models.config import DataConfig, FamilyConfig, UpgradeConfig
+from server_models.config_section import Schedule
 from server_models.embed import embed_all
+from server_models.loss_config import LossTerm, TermName
+from server_models.member_config import MemberConfig
 from server_models.old_release import OldModel, read_cloud
 from server_models.pixels import Decoded, decode_all
 from server_models.run_folder import RunFolder

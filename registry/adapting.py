@@ -23,7 +23,7 @@ from registry.stages import family_of
 from registry.tenant import Tenant
 from registry.workspace import Workspace
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES, save_weights
-from server_models.config import FamilyConfig, MemberConfig
+from server_models.config import FamilyConfig
 from server_models.family import Family
 from server_models.lesson import pulled_to_gallery
 from server_models.lqf.adaptation import (
@@ -35,6 +35,7 @@ from server_models.lqf.adaptation import (
     write_adaptation,
 )
 from server_models.lqf.fit import Fit
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all, targets_of
 from server_models.run_folder import RunFolder
 

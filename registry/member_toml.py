@@ -3,7 +3,7 @@
 import json
 
 from server_models.architecture import Architecture
-from server_models.config import MemberConfig
+from server_models.member_config import MemberConfig
 
 
 def member_toml(member: MemberConfig) -> str:

@@ -13,9 +13,10 @@ from compat.wire import canonical_json
 from registry.member_toml import member_toml
 from registry.stages import cloud_inputs, family_of, train_cloud
 from registry.workspace import Workspace
-from server_models.config import FamilyConfig, MemberConfig
+from server_models.config import FamilyConfig
 from server_models.edge_net import EdgeNet
 from server_models.export import count_macs
+from server_models.member_config import MemberConfig
 from server_models.search import Judged, Search, found
 from server_models.search_plot import front_plot
 

@@ -13,13 +13,8 @@ from compat.wire import canonical_json
 from registry.candidate import CandidateFolder
 from registry.workspace import Workspace
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES
-from server_models.config import (
-    FamilyConfig,
-    GivenCloud,
-    MemberConfig,
-    OnnxCloud,
-    UpgradeConfig,
-)
+from server_models.cloud_config import GivenCloud, OnnxCloud
+from server_models.config import FamilyConfig, UpgradeConfig
 from server_models.embed import embed_all
 from server_models.export import (
     count_macs,
@@ -32,6 +27,7 @@ from server_models.export import (
 from server_models.family import Family
 from server_models.gallery_model import MAX_GALLERY_BYTES, OnnxGallery, TrainedGallery
 from server_models.lqf.adaptation import Adaptation, read_adaptation
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all
 from server_models.previous import decides
 from server_models.terms import terms_without_head

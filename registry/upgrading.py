@@ -27,7 +27,8 @@ from registry.stages import (
     plain_cloud_inputs,
 )
 from registry.workspace import Workspace
-from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
+from server_models.cloud_config import CloudConfig
+from server_models.config import FamilyConfig, UpgradeConfig
 from server_models.family import Family
 from server_models.old_release import (
     OldModel,

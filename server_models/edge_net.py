@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from server_models.architecture import Architecture, Layer
-from server_models.config import EdgeBackbone
+from server_models.cloud_config import EdgeBackbone
 
 
 def _stage(expand: int, channels: int, repeats: int, stride: int) -> tuple[Layer, ...]:

@@ -12,14 +12,8 @@ from compat.dataset import Dataset, read_dataset, read_unlabelled
 from compat.files import digest_of, read_bounded, write_atomic
 from compat.preprocess import Floats
 from server_models.checkpoint import load_weights, read_weights
-from server_models.config import (
-    CloudConfig,
-    FamilyConfig,
-    GivenCloud,
-    MemberConfig,
-    OnnxCloud,
-    TableCloud,
-)
+from server_models.cloud_config import CloudConfig, GivenCloud, OnnxCloud, TableCloud
+from server_models.config import FamilyConfig
 from server_models.gallery_model import (
     MAX_GALLERY_BYTES,
     GalleryModel,
@@ -28,6 +22,7 @@ from server_models.gallery_model import (
     TrainedGallery,
 )
 from server_models.heads import NormalisedHead
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all, without_bad
 from server_models.query_net import Net, build
 from server_models.run_folder import RunFolder

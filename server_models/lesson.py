@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from compat.errors import DataError
 from compat.preprocess import Floats, Preprocess
 from server_models.augment import augmented, camera
-from server_models.config import FamilyConfig, MemberConfig
+from server_models.config import FamilyConfig
 from server_models.loop import Rows, batch_rows, step_seed
+from server_models.member_config import MemberConfig
 from server_models.pixels import Decoded
 from server_models.terms import Batch, Before, Gallery, weighted
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from compat.errors import KinspaceError
 from compat.terminal import STDERR
 from server_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from server_models.config import Schedule
+from server_models.config_section import Schedule
 from server_models.run_folder import RunFolder
 
 Rows = np.ndarray[tuple[int], np.dtype[np.int64]]  # places of images in a set

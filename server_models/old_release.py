@@ -25,9 +25,11 @@ from compat.errors import CorruptError, DataError, UsageError
 from compat.files import digest_of, read_bounded
 from compat.preprocess import Floats, Preprocess
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES, load_weights, read_weights
-from server_models.config import MAX_CONFIG_BYTES, CloudConfig, MemberConfig
+from server_models.cloud_config import CloudConfig
+from server_models.config import MAX_CONFIG_BYTES
 from server_models.embed import embed_all
 from server_models.heads import NormalisedHead
+from server_models.member_config import MemberConfig
 from server_models.pixels import decode_all
 from server_models.query_net import Net, build
 from server_models.run_folder import RunFolder

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from server_models.config import Method, Schedule
+from server_models.config_section import Schedule
+from server_models.member_config import Method
 
 COLOURS = 3
 MOMENTUM = 0.95

@@ -25,10 +25,12 @@ from server_models.checkpoint import (
     read_weights,
     save_weights,
 )
-from server_models.config import MAX_CONFIG_BYTES, MemberConfig, TermName
+from server_models.config import MAX_CONFIG_BYTES
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Rows
+from server_models.loss_config import TermName
+from server_models.member_config import MemberConfig
 from server_models.pixels import Decoded, decode_all
 from server_models.query_net import build
 from server_models.run_folder import RunFolder

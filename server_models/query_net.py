@@ -1,10 +1,11 @@
 """A model's network: built by the name of its backbone, begun with the weights it asks for."""
 
 from server_models.architecture import Architecture
-from server_models.config import CloudConfig, MemberConfig
+from server_models.cloud_config import CloudConfig
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.gallery_model import GalleryModel, TrainedGallery
 from server_models.lite_net import LiteNet
+from server_models.member_config import MemberConfig
 from server_models.residual_net import ResidualNet
 from server_models.starters import load_starter
 

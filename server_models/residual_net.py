@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from server_models.config import ResidualBackbone
+from server_models.cloud_config import ResidualBackbone
 
 WIDTHS: dict[ResidualBackbone, int] = {"resnet18-w32": 32}  # channels of the first stage
 STAGES = (1, 2, 4, 8)  # times that width; every stage but the first halves the sides

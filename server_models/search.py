@@ -20,13 +20,14 @@ from compat.scores import Relevance, relevance
 from compat.terminal import STDERR
 from server_models.architecture import Architecture
 from server_models.checkpoint import load_weights
-from server_models.config import MemberConfig, SearchConfig
+from server_models.config import SearchConfig
 from server_models.edge_net import EdgeNet
 from server_models.embed import embed_all
 from server_models.evolution import Fitness, Trial, evolve, front
 from server_models.export import count_macs
 from server_models.family import Family
 from server_models.latency import LatencyTable
+from server_models.member_config import MemberConfig
 from server_models.pixels import Decoded, decode_all
 from server_models.run_folder import RunFolder
 from server_models.supernet import SuperNet, recalibrate

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compat.files import digest_of, read_bounded
 from server_models.checkpoint import MAX_CHECKPOINT_BYTES, load_weights
-from server_models.config import MemberConfig, UpdateConfig
+from server_models.member_config import MemberConfig, UpdateConfig
 
 _WEIGHED = (nn.Conv2d, nn.Linear)
 

@@ -30,7 +30,8 @@ from compat.losses.raml import raml_loss
 from compat.losses.regression import regression_loss
 from compat.losses.rkd import rkd_loss
 from compat.losses.synthesised import synthesised_head
-from server_models.config import LossTerm, MemberConfig, TermName
+from server_models.loss_config import LossTerm, TermName
+from server_models.member_config import MemberConfig
 
 OWN_HEAD: frozenset[TermName] = frozenset(
     ("classification", "logit_kd", "focal", "fd_lm", "fd_kl", "reweighted")

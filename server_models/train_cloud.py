@@ -13,7 +13,8 @@ from compat.losses.margin import margin_loss
 from compat.wire import canonical_json
 from server_models.augment import augmented, camera
 from server_models.checkpoint import save_weights
-from server_models.config import CloudConfig, FamilyConfig
+from server_models.cloud_config import CloudConfig
+from server_models.config import FamilyConfig
 from server_models.heads import NormalisedHead
 from server_models.loop import Rows, Run, batch_rows, step_seed, train
 from server_models.pixels import Decoded

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from compat.preprocess import Floats
 from server_models.checkpoint import save_weights
-from server_models.config import FamilyConfig, MemberConfig
+from server_models.config import FamilyConfig
 from server_models.gallery_model import GalleryModel
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Run, train
+from server_models.member_config import MemberConfig
 from server_models.optimizer import optimizers
 from server_models.pixels import Decoded
 from server_models.previous import Previous, begin_previous, decides, save_head

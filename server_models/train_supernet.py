@@ -8,11 +8,12 @@ from torch import Tensor
 
 from compat.preprocess import Floats, Preprocess
 from server_models.checkpoint import save_weights
-from server_models.config import FamilyConfig, MemberConfig, SearchConfig
+from server_models.config import FamilyConfig, SearchConfig
 from server_models.gallery_model import GalleryModel
 from server_models.heads import NormalisedHead
 from server_models.lesson import Lesson
 from server_models.loop import Run, step_seed, train
+from server_models.member_config import MemberConfig
 from server_models.pixels import Decoded
 from server_models.run_folder import RunFolder
 from server_models.supernet import SuperNet

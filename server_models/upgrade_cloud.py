@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from compat.errors import ConfigError
 from compat.losses.margin import margin_loss
 from compat.preprocess import Floats
-from server_models.config import CloudConfig, FamilyConfig, UpgradeConfig
+from server_models.cloud_config import CloudConfig
+from server_models.config import FamilyConfig, UpgradeConfig
 from server_models.lesson import pulled_to_gallery
 from server_models.loop import Rows
 from server_models.pixels import Decoded

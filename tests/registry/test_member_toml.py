@@ -7,8 +7,9 @@ import pytest
 
 import registry
 from registry.member_toml import member_toml
-from server_models.config import MemberConfig, read_family
+from server_models.config import read_family
 from server_models.edge_net import SPECS
+from server_models.member_config import MemberConfig
 
 DEMO = read_family(Path(registry.__file__).parent / "demo.toml").members
 OWN = MemberConfig.model_validate(

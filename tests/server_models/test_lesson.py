@@ -8,8 +8,11 @@ import torch
 
 from compat.dataset import ROLES, LabelledImage
 from compat.preprocess import Preprocess
-from server_models.config import CloudConfig, DataConfig, FamilyConfig, MemberConfig, Schedule
+from server_models.cloud_config import CloudConfig
+from server_models.config import DataConfig, FamilyConfig
+from server_models.config_section import Schedule
 from server_models.lesson import Lesson, pulled_to_gallery
+from server_models.member_config import MemberConfig
 from server_models.pixels import Decoded
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from server_models.config import Schedule
+from server_models.config_section import Schedule
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.loop import denormals_flushed
 from server_models.optimizer import Muon, mixing_weights, optimizers

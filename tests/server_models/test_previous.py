@@ -10,8 +10,10 @@ import torch.nn.functional as F
 
 from compat.errors import ConfigError, CorruptError
 from registry.stages import member_inputs
-from server_models.config import FamilyConfig, LossTerm, MemberConfig, TermName, read_family
+from server_models.config import FamilyConfig, read_family
 from server_models.family import Family
+from server_models.loss_config import LossTerm, TermName
+from server_models.member_config import MemberConfig
 from server_models.previous import (
     Previous,
     begin_previous,

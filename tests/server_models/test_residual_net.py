@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from compat.preprocess import Preprocess
-from server_models.config import CloudConfig, FamilyConfig, Schedule
+from server_models.cloud_config import CloudConfig
+from server_models.config import FamilyConfig
+from server_models.config_section import Schedule
 from server_models.edge_net import SPECS, EdgeNet
 from server_models.export import count_macs, export_onnx_fp32
 from server_models.family import Family

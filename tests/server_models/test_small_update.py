@@ -7,8 +7,10 @@ from pydantic import ValidationError
 from compat.errors import CorruptError, UsageError
 from compat.preprocess import Preprocess
 from server_models.checkpoint import save_weights
-from server_models.config import FamilyConfig, MemberConfig, Schedule, UpdateConfig
+from server_models.config import FamilyConfig
+from server_models.config_section import Schedule
 from server_models.edge_net import SPECS, EdgeNet
+from server_models.member_config import MemberConfig, UpdateConfig
 from server_models.small_update import begin_update, inputs_of, keep_ranges, still_statistics
 
 

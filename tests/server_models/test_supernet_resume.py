@@ -11,7 +11,8 @@ import server_models.loop
 from compat.embedding import unit_rows
 from compat.preprocess import Preprocess
 from server_models.architecture import SearchSpace
-from server_models.config import FamilyConfig, Schedule, SearchConfig
+from server_models.config import FamilyConfig, SearchConfig
+from server_models.config_section import Schedule
 from server_models.family import Family
 from server_models.gallery_model import TrainedGallery
 from server_models.lite_net import LiteNet

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from compat.dataset import UNLABELLED, LabelledImage
-from server_models.config import LossTerm, read_family
+from server_models.config import read_family
 from server_models.family import Family
+from server_models.loss_config import LossTerm
 from server_models.pixels import Decoded
 from server_models.terms import Batch, Gallery, weighted
 

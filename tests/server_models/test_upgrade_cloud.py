@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from compat.dataset import LabelledImage
 from compat.errors import ConfigError
-from server_models.config import LossTerm, UpgradeConfig
+from server_models.config import UpgradeConfig
+from server_models.loss_config import LossTerm
 from server_models.pixels import Decoded
 from server_models.terms import TERMS, Batch, Gallery
 from server_models.train_cloud import Start
