@@ -17,6 +17,7 @@ from server_models.config import FamilyConfig
 from server_models.edge_net import EdgeNet
 from server_models.export import count_macs
 from server_models.member_config import MemberConfig
+from server_models.previous import decides
 from server_models.search import Judged, Search, found
 from server_models.search_plot import front_plot
 
@@ -49,7 +50,7 @@ def search_architecture(config: FamilyConfig, workspace: Workspace) -> tuple[Ret
     write_atomic(folder / "best.toml", toml.encode())
     retrained = []
     for member in best:
-        inputs = {"cloud": cloud_inputs(family), "member": member.model_dump(mode="json")}
+        inputs = {"cloud": cloud_inputs(family), "member": decides(member)}
         workspace.once(f"train-{member.name}", inputs, partial(family.train_member, member))
         net = family.member(member)
         assert isinstance(net, EdgeNet)

@@ -26,7 +26,7 @@ MAX_WORDS = 300  # of what torch says, which would name every tensor
 class Checkpoint:
     """Where a training stands after ``step`` steps of the run that ``run_digest`` names."""
 
-    run_digest: str  # config, data and code: a checkpoint of another run is not resumed
+    run_digest: str  # config, data, gallery model: that of another run is not resumed
     step: int
     modules: dict[str, dict[str, Tensor]]
     optimizers: list[dict[str, Any]]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from compat.errors import ConfigError
@@ -15,7 +15,7 @@ from compat.space import EmbeddingSpace, Name
 from server_models.architecture import SearchSpace
 from server_models.cloud_config import KINDS_OF_CLOUD, AnyCloud, GivenCloud
 from server_models.config_section import Schedule, Section
-from server_models.loss_config import BACKWARD, Losses
+from server_models.loss_config import BACKWARD, CONGRUENT, Losses
 from server_models.member_config import MemberConfig
 
 MAX_CONFIG_BYTES = 2**20
@@ -33,6 +33,13 @@ class UpgradeConfig(Section):
     losses: Losses = BACKWARD
     aim: Literal["class", "image"] = "class"  # half-way to its class in the old gallery, or its own
     start: Literal["backbone", "old"] = "backbone"  # weights: the backbone's own, the old model's
+
+    @field_validator("losses")
+    @classmethod
+    def _of_a_gallery_model(cls, losses: Losses) -> Losses:
+        if named := sorted(CONGRUENT.intersection(each.term for each in losses)):
+            raise ValueError(f"{named} compare query models: a member's section can have them")
+        return losses
 
 
 class SearchConfig(Section):
@@ -72,10 +79,11 @@ class FamilyConfig(Section):
             raise ValueError(f"model names repeat: {names}")
         if self.search and self.search.member not in names[1:]:
             raise ValueError(f"search.member must be one of {names[1:]}, not {self.search.member}")
-        if self.search and any(m.previous for m in self.members if m.name == self.search.member):
+        searched = [m for m in self.members if self.search and m.name == self.search.member]
+        if any(member.previous or member.update for member in searched):
             raise ValueError(
-                f"search.member {self.search.member} agrees with `previous`, and many networks are "
-                "trained at once in a search: name a member that does not"
+                f"search.member {searched[0].name} follows an earlier model (`previous`, `update`) "
+                "and a search trains many networks at once: name a member that does not"
             )
         for member in self.members:
             cloud = getattr(self.cloud, "backbone", "one whose weights are known")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat.errors import DataError
+from compat.files import digest_of
 from compat.preprocess import Floats, Preprocess
 from server_models.augment import augmented, camera
 from server_models.config import FamilyConfig
@@ -86,6 +87,14 @@ class Lesson:
             unlabelled=np.flatnonzero(~labelled.numpy()),
             shown=torch.nonzero(labelled & is_gallery if is_gallery.any() else labelled).flatten(),
         )
+
+    @cached_property
+    def gallery_digest(self) -> str:
+        """Of the gallery model as members see it: what it says of each image, and its head."""
+        head = self.gallery.head
+        said = (self.seen, torch.empty(0) if head is None else head)
+        parts = [digest_of(each.numpy().tobytes()) for each in said]
+        return digest_of(f"{parts} {self.gallery.scale}".encode())
 
     @cached_property
     def _camera(self) -> nn.Module:

@@ -35,12 +35,12 @@ class MemberConfig(Section):
     losses: Losses = ANCHORED
     previous: tuple[Path, ...] = ()  # folders of earlier runs, RUN/models/MEMBER; many: an ensemble
     schedule: Schedule
-    optimizer: Method = "muon"  # of its matrices; the rest is AdamW's
+    optimizer: Method = "muon"  # of its matrices; the rest is AdamW's, and all of an `update`
     update: UpdateConfig | None = None  # begin with a released member instead of ``start``
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A member that follows no earlier one is written, and so digested, as it always was."""
+        """A member that follows no earlier one is written without the keys for that."""
         written: dict[str, Any] = handler(self)
         if not self.previous:
             written.pop("previous", None)

@@ -8,18 +8,21 @@ M(q, g); the best ones are retrained from scratch and judged again.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compat.errors import ConfigError
+from compat.files import digest_of, read_bounded
 from compat.preprocess import Floats
 from compat.retrieval import mean, retrieval_per_query
 from compat.scores import Relevance, relevance
 from compat.terminal import STDERR
+from compat.wire import canonical_json
 from server_models.architecture import Architecture
-from server_models.checkpoint import load_weights
+from server_models.checkpoint import MAX_CHECKPOINT_BYTES, load_weights
 from server_models.config import SearchConfig
 from server_models.edge_net import EdgeNet
 from server_models.embed import embed_all
@@ -69,6 +72,14 @@ class Search:
     def folder(self) -> RunFolder:
         return self.family.folder(SUPERNET)
 
+    @property
+    def trials_log(self) -> Path:
+        """Where every candidate is kept; another supernet, or another aim, has another file."""
+        weights = digest_of(read_bounded(self.folder.weights, MAX_CHECKPOINT_BYTES))
+        config = self.config.model_dump(mode="json", exclude={"generations", "retrain"})
+        key = digest_of(canonical_json({"supernet": weights, "search": config}))
+        return self.folder.path / f"trials-{key[:12]}.jsonl"
+
     def train(self) -> None:
         """Train the supernet; goes on from where it was stopped."""
         train_supernet(
@@ -100,7 +111,7 @@ class Search:
                 return Fitness(judged.reward(self.config.reward), cost, excess)
 
             return evolve(
-                self.folder.path / "trials.jsonl",
+                self.trials_log,
                 self.config.space.choices,
                 evaluate,
                 population=self.config.population,

@@ -21,7 +21,7 @@ _WEIGHED = (nn.Conv2d, nn.Linear)
 def inputs_of(member: MemberConfig) -> dict[str, object]:
     """All of the member's own section that decides its weights: those it begins with by digest."""
     section = member.model_dump(mode="json")
-    if member.optimizer == "adamw":
+    if member.optimizer == "adamw" or member.update:  # an update is AdamW's, whatever stands there
         section.pop("optimizer")  # runs were digested so when there was no other
     if member.update:
         blob = read_bounded(member.update.weights, MAX_CHECKPOINT_BYTES)
@@ -29,11 +29,8 @@ def inputs_of(member: MemberConfig) -> dict[str, object]:
     return section
 
 
-def begin_update(net: nn.Module, update: UpdateConfig) -> dict[str, Tensor]:
+def begin_update(net: nn.Module, update: UpdateConfig) -> None:
     """Fill ``net`` with the release's weights and leave open only what ``update`` lets learn.
-
-    Returns:
-        A copy of the weights by name, as `keep_ranges` wants them.
 
     Raises:
         UsageError: there is no such file. CorruptError: it holds another network.
@@ -45,7 +42,6 @@ def begin_update(net: nn.Module, update: UpdateConfig) -> dict[str, Tensor]:
         )
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(is_open)
-    return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 def still_statistics(net: nn.Module) -> None:

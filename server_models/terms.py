@@ -112,7 +112,7 @@ class Batch:
     seen: Tensor  # (B, D) what the gallery model says of the same images
     labels: Tensor  # (B,) int64, -1 = none
     own_head: Tensor  # (C, D) of the query model, trained beside it
-    before: Before | None = None  # needed by the terms in `config.CONGRUENT`
+    before: Before | None = None  # needed by the terms in `loss_config.CONGRUENT`
 
     def of(self, rows: Tensor) -> "Batch":
         """Only the images that ``rows`` (B,) bool marks."""

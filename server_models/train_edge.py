@@ -38,9 +38,9 @@ def train_edge(
     """Train to the end, or go on from where it stopped; a finished run is loaded.
 
     Args:
-        decoded: every training image; the model learns on those among them that a phone may take,
-            which is all that it ever embeds.
-        anchors: (N, D), what the frozen gallery model says of the training images, in order.
+        decoded: every training image, those without a label last; the model learns on those among
+            them that a phone may take, which is all that it ever embeds.
+        anchors: (N, D), what the frozen gallery model says of ``decoded``, in order.
     """
     torch.manual_seed(family.seed)
     net = build(member, family.dim)
@@ -75,10 +75,9 @@ def teach(
         member: its losses, aim, recipe and schedule are used, its backbone is not.
     """
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weights_before = {name: value.clone() for name, value in net.state_dict().items()}
-    config = {"seed": family.seed, "dim": family.dim, **what}
-    digest = folder.describe(config, data_digest=data_digest)
     lesson = Lesson.of(family, member, decoded, gallery_model.head, anchors)
+    config = {"seed": family.seed, "dim": family.dim, "gallery": lesson.gallery_digest, **what}
+    digest = folder.describe(config, data_digest=data_digest)
     previous = Previous.of(member, decoded, dim=family.dim) if member.previous else None
     own_head = NormalisedHead(len(decoded.classes), family.dim)
     method = "adamw" if member.update else member.optimizer  # what should stay small stays small
@@ -93,9 +92,10 @@ def teach(
         return lesson.losses(net(images), rows, own_head.weight, before=before)
 
     if member.update:
+        released = {name: value.clone() for name, value in net.state_dict().items()}
         still_statistics(net)
         train(run, losses_at)
-        keep_ranges(net, weights_before)
+        keep_ranges(net, released)
     else:
         net.train()
         train(run, losses_at)

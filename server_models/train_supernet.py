@@ -46,9 +46,12 @@ def train_supernet(
     torch.manual_seed(family.seed)
     net = SuperNet(search.space, family.dim)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    any_size = next(iter(decoded.values()))
+    lesson = Lesson.of(family, member, any_size, gallery_model.head, anchors)
     config = {
         "seed": family.seed,
         "dim": family.dim,
+        "gallery": lesson.gallery_digest,
         "space": search.space.model_dump(mode="json"),
         "warm_up_steps": search.warm_up_steps,
         "schedule": search.schedule.model_dump(mode="json"),
@@ -57,8 +60,6 @@ def train_supernet(
         "preprocess": member.preprocess.model_dump(mode="json"),
     }
     digest = folder.describe(config, data_digest=data_digest)
-    any_size = next(iter(decoded.values()))
-    lesson = Lesson.of(family, member, any_size, gallery_model.head, anchors)
     own_head = NormalisedHead(len(any_size.classes), family.dim)
     optimizer = torch.optim.AdamW(
         [*net.parameters(), *own_head.parameters()],

@@ -61,11 +61,19 @@ def test_a_search_ends_with_members_that_a_family_can_use(folder: Path) -> None:
     family: FamilyConfig = read_family(folder / "searched.toml")
     assert [member.name for member in family.members] == ["searched-1", "searched-2"]
 
-    lines = (folder / "run/models/supernet/trials.jsonl").read_text().splitlines(keepends=True)
-    (folder / "run/models/supernet/trials.jsonl").write_text("".join(lines[:5]))  # killed there
+    (log,) = (folder / "run/models/supernet").glob("trials-*.jsonl")
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:5]))  # killed there
     again = kinspace("search-arch", "shapes.toml", "--out", "run", "--json", cwd=folder)
     assert json.loads(again.stdout)["retrained"] == rows
     assert (folder / "run/search/front.json").read_bytes() == front
+
+    otherwise = text.replace("[search]\n", '[search]\nreward = "R1"\n')
+    (folder / "shapes.toml").write_text(otherwise)
+    assert kinspace("search-arch", "shapes.toml", "--out", "run", cwd=folder).returncode == 0
+    (other,) = set((folder / "run/models/supernet").glob("trials-*.jsonl")) - {log}
+    assert "".join(lines) == log.read_text(), "candidates are judged anew, the old ones stay"
+    assert json.loads(other.read_text().splitlines()[0]) != json.loads(lines[0])
 
 
 def test_without_classes_to_judge_on_nothing_is_trained(folder: Path) -> None:

@@ -34,6 +34,14 @@ def test_a_mistake_is_named(
         read_family(tmp_path / "bad.toml")
 
 
+def test_an_upgrade_agrees_with_no_query_model(shapes: Path, tmp_path: Path) -> None:
+    text = (shapes / "shapes.toml").read_text()
+    upgrade = '[upgrade]\nlosses = [{ term = "fd_csd", weight = 1 }]\n'
+    (tmp_path / "bad.toml").write_text(text + upgrade)
+    with pytest.raises(ConfigError, match=r"upgrade.losses: .*'fd_csd'.*a member's section"):
+        read_family(tmp_path / "bad.toml")
+
+
 def test_only_the_mistake_is_named(shapes: Path, tmp_path: Path) -> None:
     text = (shapes / "shapes.toml").read_text()
     (tmp_path / "bad.toml").write_text(f'{text}optimizer = "never"\n')

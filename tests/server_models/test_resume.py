@@ -1,6 +1,7 @@
 """Stop-and-resume equals never stopping, bit for bit."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_another_seed_is_another_model(
 ) -> None:
     other = train(family.model_copy(update={"seed": 4}), tmp_path)
     assert bits(other, "edge") != bits(unbroken, "edge")
+
+
+def test_a_member_of_another_gallery_model_is_not_gone_on_with(
+    family: FamilyConfig, unbroken: Family, tmp_path: Path
+) -> None:
+    """Its own section is the same; what it is asked to land on is not."""
+    cloud = family.cloud.model_copy(update={"margin": 0.3})
+    changed = family.model_copy(update={"cloud": cloud})
+    shutil.copytree(unbroken.runs, tmp_path / "here")
+    here, anew = train(changed, tmp_path / "here"), train(changed, tmp_path / "anew")
+    assert bits(here, "edge") == bits(anew, "edge") != bits(unbroken, "edge")
 
 
 def test_a_run_says_what_made_it(unbroken: Family) -> None:

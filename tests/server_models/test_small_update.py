@@ -29,7 +29,8 @@ def moved(released, learns) -> tuple[EdgeNet, dict]:
     """A few steps at a rate that no publisher would take."""
     torch.manual_seed(1)
     net = EdgeNet(SPECS["kin-s"], 16)
-    before = begin_update(net, UpdateConfig(weights=released, learns=learns))
+    begin_update(net, UpdateConfig(weights=released, learns=learns))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.05)
     still_statistics(net)
     for _ in range(3):
