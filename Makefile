@@ -33,8 +33,8 @@ arrows: setup
 
 check: lint types arrows
 
-test: setup
-	$(BIN)/python -m pytest
+test: setup  # a worker a core, a core a worker
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 mutants: setup
 	$(BIN)/python -m benchmarks.mutants

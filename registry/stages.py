@@ -68,12 +68,12 @@ def train_cloud(family: Family, workspace: Workspace) -> None:
 
 
 def export(config: FamilyConfig, workspace: Workspace) -> None:
-    """The cloud model as one ONNX file, each member for every runtime and precision."""
+    """Each member for every runtime and precision, then the cloud model as one ONNX file.
+
+    Raises:
+        ConfigError: the cloud model is a table, which no file can stand for. The members are there.
+    """
     family = family_of(config, workspace)
-    cloud = config.cloud.name
-    workspace.once(
-        f"export-{cloud}", cloud_inputs(family), partial(_export_cloud, family, workspace)
-    )
     for member in config.members:
         inputs = member_inputs(family, member)
         workspace.once(
@@ -81,6 +81,10 @@ def export(config: FamilyConfig, workspace: Workspace) -> None:
             inputs,
             partial(_export_member, family, member, workspace),
         )
+    cloud = config.cloud.name
+    workspace.once(
+        f"export-{cloud}", cloud_inputs(family), partial(_export_cloud, family, workspace)
+    )
 
 
 def cloud_inputs(family: Family) -> object:
@@ -170,9 +174,9 @@ def _export_cloud(family: Family, workspace: Workspace) -> None:
         )
     else:
         raise ConfigError(
-            f"{cloud.name} is only a table of vectors: its members can be trained and exported, "
-            "but nothing can verify or publish a gallery model that cannot embed. Give its ONNX "
-            "file as cloud.onnx"
+            f"{cloud.name} is only a table of vectors: its members are trained and exported, but "
+            "nothing can verify or publish a gallery model that cannot embed. Give its ONNX file "
+            "as cloud.onnx"
         )
 
 
