@@ -18,7 +18,7 @@ from server_models.member_config import MemberConfig, UpdateConfig
 
 DEMO_TOML = Path(__file__).resolve().parent.parent / "registry" / "demo.toml"
 STEPS = {"edge-s": 300, "edge-m": 150}
-HEAD_RATE, GENTLE_RATE = 2e-4, 1e-5  # the members were trained with 2e-3 and 4e-4
+HEAD_RATE, GENTLE_RATE = 2e-4, 1e-5  # the members were trained with 2e-3 and 8e-4
 
 
 @dataclass(frozen=True)
