@@ -34,6 +34,7 @@ from registry.candidate import CandidateFolder
 from registry.evidence_check import check_leakage
 from registry.judging import labelled, subjects_of
 from registry.workspace import Workspace
+from server_models.config import read_family
 from server_models.export.layer_noise import measure_layers
 
 COSINE_GATE = 0.99  # what other tools ask of an export
@@ -107,7 +108,7 @@ def model_faults(base: models.Base) -> list[ModelFault]:
         ModelFault(
             "embeddings of another generation",
             models.other_generation(base),
-            frozenset({"compatibility"}),
+            frozenset({"not-below-itself"}),
         ),
         ModelFault(
             "better on average, loses one class",
@@ -117,7 +118,9 @@ def model_faults(base: models.Base) -> list[ModelFault]:
     ]
 
 
-def measured(base: models.Base, cloud: Subject, faults: Sequence[ModelFault]) -> Report:
+def measured(
+    base: models.Base, cloud: Subject, faults: Sequence[ModelFault], policy: Policy
+) -> Report:
     """One verification of everything that is healthy and everything that is not."""
     dataset = base.dataset
     evidence = EvidenceSet(
@@ -137,7 +140,7 @@ def measured(base: models.Base, cloud: Subject, faults: Sequence[ModelFault]) ->
             cloud,
             members=[*models.healthy(base), *(fault.subject for fault in faults)],
             space=_space(base),
-            policy=Policy(),
+            policy=policy,
             timing=Timing(machine="not measured", artifacts=()),
             progress=progress,
         )
@@ -276,8 +279,11 @@ def unplanted(base: models.Base, cloud: CandidateFolder, report: Report) -> list
 
 def main(
     workspace: Annotated[Path, typer.Option(help="of a finished demo")] = Path("runs/demo"),
+    family: Annotated[Path, typer.Option(help="its TOML, for the rules")] = Path(
+        "registry/demo.toml"
+    ),
     images: Annotated[Path, typer.Option(help="its data set")] = Path("registry/demo_pack"),
-    member: Annotated[str, typer.Option(help="healthy member that faults go into")] = "edge-m",
+    member: Annotated[str, typer.Option(help="healthy member that faults go into")] = "edge-l",
     cloud: Annotated[str, typer.Option(help="the gallery model")] = "cloud",
 ) -> None:
     """Plant every fault; exit 1 unless all are caught and nothing healthy is refused."""
@@ -286,7 +292,7 @@ def main(
     gallery_model = CandidateFolder(artifacts / cloud)
     faults = model_faults(base)
     [subject] = subjects_of(gallery_model, _space(base))
-    report = measured(base, subject, faults)
+    report = measured(base, subject, faults, read_family(family).policy)
     findings = [judge_model(base, fault, report) for fault in faults]
     findings += [moving_average(base), *data_findings(base, gallery_model)]
     alarms = unplanted(base, gallery_model, report)
