@@ -126,8 +126,8 @@ def _too_far_below(paragon: Retrieval, cross: Retrieval, policy: Policy) -> list
     if found >= needed:
         return []
     return [
-        f"cross-test hit_rate@10 {found:.3f} is below {needed:.3f}, "
-        f"{policy.min_cross_to_paragon:g} of the paragon's {best:.3f}: too much is lost on devices"
+        f"cross-test hit_rate@10 {found:.4f} is below {needed:.4f}, "
+        f"{policy.min_cross_to_paragon:g} of the paragon's {best:.4f}: too much is lost on devices"
     ]
 
 
