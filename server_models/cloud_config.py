@@ -1,5 +1,6 @@
 """The gallery model in a family's TOML: trained here, an ONNX file, or a table of vectors."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -47,8 +48,8 @@ class GivenCloud(Section):
     def file(self) -> Path:
         raise NotImplementedError
 
-    def within(self, folder: Path) -> Self:
-        """The same with its file found from ``folder``."""
+    def placed(self, beside: Callable[[Path], Path]) -> Self:
+        """The same with its file found from the TOML."""
         raise NotImplementedError
 
 
@@ -63,8 +64,8 @@ class OnnxCloud(GivenCloud):
     def file(self) -> Path:
         return self.onnx
 
-    def within(self, folder: Path) -> Self:
-        return self.model_copy(update={"onnx": folder / self.onnx.expanduser()})
+    def placed(self, beside: Callable[[Path], Path]) -> Self:
+        return self.model_copy(update={"onnx": beside(self.onnx)})
 
 
 class TableCloud(GivenCloud):
@@ -76,8 +77,8 @@ class TableCloud(GivenCloud):
     def file(self) -> Path:
         return self.vectors
 
-    def within(self, folder: Path) -> Self:
-        return self.model_copy(update={"vectors": folder / self.vectors.expanduser()})
+    def placed(self, beside: Callable[[Path], Path]) -> Self:
+        return self.model_copy(update={"vectors": beside(self.vectors)})
 
 
 def _kind_of_cloud(section: object) -> str:

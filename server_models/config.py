@@ -12,7 +12,7 @@ from compat.errors import ConfigError
 from compat.files import read_bounded
 from compat.policy import Policy
 from compat.space import EmbeddingSpace, Name
-from server_models.architecture import SearchSpace
+from server_models.architecture import Architecture, SearchSpace
 from server_models.cloud_config import KINDS_OF_CLOUD, AnyCloud, GivenCloud
 from server_models.config_section import Schedule, Section
 from server_models.loss_config import BACKWARD, CONGRUENT, Losses
@@ -100,8 +100,10 @@ class FamilyConfig(Section):
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """A key as the TOML spells it; which kind of gallery model it is read as is not part of it."""
-    return ".".join(str(part) for part in location if part not in KINDS_OF_CLOUD)
+    """A key as the TOML spells it: which of several kinds it was read as is not part of it."""
+    kinds = (*KINDS_OF_CLOUD, Architecture.__name__)
+    spelled = (str(part) for part in location if part not in kinds)
+    return ".".join(part for part in spelled if not part.startswith("literal["))
 
 
 def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -138,7 +140,7 @@ def read_family(path: Path) -> FamilyConfig:
         "members": tuple(_placed(member, beside) for member in family.members),
     }
     if isinstance(family.cloud, GivenCloud):
-        changed["cloud"] = family.cloud.within(path.parent.resolve())
+        changed["cloud"] = family.cloud.placed(beside)
     return family.model_copy(update=changed)
 
 

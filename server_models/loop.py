@@ -104,7 +104,7 @@ def train(run: Run, losses_at: Callable[[int], Mapping[str, Tensor]]) -> None:
 
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Numbers too small to matter count as 0: a step took several times as long where channels
+    """Numbers too small to matter count as 0: a step took thirty times as long where channels
     have died and left them in a momentum."""
     torch.set_flush_denormal(True)
     try:

@@ -19,7 +19,11 @@ def test_paths_are_relative_to_the_file(shapes: Path, family: FamilyConfig) -> N
         ("dim = 16", "dimension = 16", "dimension"),
         ("steps = 4", "steps = 0", "cloud.schedule.steps"),
         ('name = "edge"', 'name = "cloud"', "repeat"),
-        ('backbone = "kin-s"', 'backbone = "kin-xxl"', "members.0.backbone"),
+        (
+            'backbone = "kin-s"',
+            'backbone = "kin-xxl"',
+            "members.0.backbone: Input should be 'kin-s'",
+        ),
         ("seed = 3", "seed = = 3", "not TOML"),
         ('family = "shapes"', 'family = "../shapes"', "family"),
     ],
